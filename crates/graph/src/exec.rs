@@ -1,0 +1,177 @@
+//! The exec op: one process in a tree.
+
+use crate::Port;
+use serde::{Deserialize, Serialize};
+
+/// One process in a root filesystem.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The root filesystem; an empty one if absent.
+    pub root: Option<Port>,
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// The environment, in order, without duplicates.
+    pub env: Vec<(String, String)>,
+    /// Environment that the process sees but that says nothing about the result: proxy arguments. Not part of any key.
+    pub transparent_env: Vec<(String, String)>,
+    /// Absolute working directory.
+    pub cwd: String,
+    /// `user[:group]`, names or numbers, looked up in the root; root if absent.
+    pub user: Option<String>,
+    /// Host name inside; `buildkitsandbox` by default, as scripts expect of a build.
+    pub hostname: Option<String>,
+    /// What is mounted, in order.
+    pub mounts: Vec<Mount>,
+    /// The network it sees.
+    pub network: Network,
+    /// How far it is confined.
+    pub security: Security,
+    /// Size of `/dev/shm` in bytes; 64 MiB if absent.
+    pub shm_size: Option<u64>,
+    /// Resource limits.
+    pub ulimits: Vec<Ulimit>,
+    /// Further lines of `/etc/hosts`.
+    pub extra_hosts: Vec<HostEntry>,
+    /// The cgroup below which it runs.
+    pub cgroup_parent: Option<String>,
+    /// Exit codes that count as success; only 0 if empty.
+    pub valid_exit_codes: Vec<i32>,
+}
+
+/// A line of `/etc/hosts`: a name and its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostEntry {
+    /// The host's name.
+    pub host: String,
+    /// Its address.
+    pub ip: String,
+}
+
+/// A resource limit, by its `setrlimit` name without the prefix, in lower case (`nofile`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// The resource: `nofile`, `nproc`, `core`, …
+    pub name: String,
+    /// The soft limit; negative means unlimited.
+    pub soft: i64,
+    /// The hard limit; negative means unlimited.
+    pub hard: i64,
+}
+
+/// The network that a process sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// What the builder gives by default.
+    #[default]
+    Default,
+    /// A loopback device of its own and nothing else.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// How far a process is confined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Security {
+    /// Docker's default capabilities, system-call policy and masked paths.
+    #[default]
+    Sandbox,
+    /// All capabilities, no policy (`--security=insecure`, must be allowed by the user).
+    Insecure,
+}
+
+/// One mount of a RUN step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path in the root.
+    pub target: String,
+    /// Whether the process cannot write there.
+    pub read_only: bool,
+    /// What is mounted.
+    pub kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A path of another tree. Writes, where allowed, are thrown away.
+    Bind {
+        /// The tree.
+        from: Port,
+        /// The path in it; `/` for all of it.
+        source: String,
+    },
+    /// A directory that outlives builds.
+    Cache {
+        /// Its name; mounts of the same name share it.
+        id: String,
+        /// What happens when two steps want it at once.
+        sharing: CacheSharing,
+        /// What it starts as: a path in a tree.
+        from: Option<Port>,
+        /// The path in `from`, or the sub-directory of the cache that is mounted.
+        source: String,
+        /// Mode of its root when it is made; 0755 if absent.
+        mode: Option<u32>,
+        /// Owner when it is made.
+        uid: u32,
+        /// Group when it is made.
+        gid: u32,
+    },
+    /// Memory that is gone after the step.
+    Tmpfs {
+        /// Its size in bytes; half of the memory if absent.
+        size: Option<u64>,
+    },
+    /// A secret of the user's.
+    Secret {
+        /// Its id.
+        id: String,
+        /// Where it is shown.
+        target: SecretTarget,
+        /// Whether the step fails without it.
+        required: bool,
+        /// Mode of the file.
+        mode: u32,
+        /// Owner of the file.
+        uid: u32,
+        /// Group of the file.
+        gid: u32,
+    },
+    /// The user's ssh agent, as a socket.
+    Ssh {
+        /// Its id, `default` by default.
+        id: String,
+        /// Whether the step fails without it.
+        required: bool,
+        /// Mode of the socket.
+        mode: u32,
+        /// Owner of the socket.
+        uid: u32,
+        /// Group of the socket.
+        gid: u32,
+    },
+}
+
+/// Where a secret is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecretTarget {
+    /// As a file at the mount's target.
+    File,
+    /// As an environment variable.
+    Env(String),
+    /// Both.
+    FileAndEnv(String),
+}
+
+/// What happens when two steps want one cache mount at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CacheSharing {
+    /// Both write to it.
+    #[default]
+    Shared,
+    /// The second gets another one.
+    Private,
+    /// The second waits.
+    Locked,
+}

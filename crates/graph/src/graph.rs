@@ -1,0 +1,145 @@
+//! Vertices and the graph that holds them in topological order.
+
+use crate::Op;
+use kiln_digest::{DefinitionDigest, Hasher};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// The place of a vertex in its graph; inputs always have smaller ids than their users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VertexId(pub u32);
+
+impl VertexId {
+    /// The id as an index into [`Graph::vertices`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What people are told of a vertex. Not part of its identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// The progress line: `[builder 3/6] COPY go.mod .`, `[internal] load build context`.
+    pub name: String,
+    /// The same place in the next edit of the Dockerfile: stage and ordinal of the instruction (`builder/3`). Reasons for a
+    /// miss are found by comparing with what stood here last time.
+    pub position: String,
+    /// Byte range of the instruction in the Dockerfile, for excerpts.
+    pub span: Option<(u32, u32)>,
+    /// The instruction as people wrote it, without the stage's name: `COPY go.mod .`.
+    pub instruction: String,
+}
+
+/// One node of the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vertex {
+    /// What it does.
+    pub op: Op,
+    /// What it needs; [`crate::Port`] counts here.
+    pub inputs: Vec<VertexId>,
+    /// What people are told.
+    pub label: Label,
+    /// Its identity in this run.
+    pub definition: DefinitionDigest,
+    /// Whether a record of an earlier build may stand in for it (`--no-cache`, `--no-cache-filter`).
+    pub use_cache: bool,
+}
+
+/// A build graph in topological order.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    vertices: Vec<Vertex>,
+    by_definition: HashMap<DefinitionDigest, VertexId>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a vertex, or finds the one with the same op and inputs; the label of the first one stays.
+    ///
+    /// # Panics
+    /// If an input is not in this graph, or an op cannot be serialized: both are mistakes in the calling code.
+    pub fn add(&mut self, op: Op, inputs: Vec<VertexId>, label: Label, use_cache: bool) -> VertexId {
+        let definition = self.define(&op, &inputs);
+        if let Some(&id) = self.by_definition.get(&definition) {
+            self.vertices[id.index()].use_cache &= use_cache;
+            return id;
+        }
+        let id = VertexId(u32::try_from(self.vertices.len()).expect("fewer than 2³² vertices"));
+        self.vertices.push(Vertex { op, inputs, label, definition, use_cache });
+        self.by_definition.insert(definition, id);
+        id
+    }
+
+    fn define(&self, op: &Op, inputs: &[VertexId]) -> DefinitionDigest {
+        let op = postcard::to_stdvec(op).expect("an op is plain data");
+        let mut hasher = Hasher::new("kiln vertex v1");
+        hasher.field(&op).number(inputs.len() as u64);
+        for input in inputs {
+            hasher.field(self.vertices[input.index()].definition.as_bytes());
+        }
+        hasher.definition()
+    }
+
+    /// All vertices; the index is the id.
+    pub fn vertices(&self) -> &[Vertex] {
+        &self.vertices
+    }
+
+    /// One vertex.
+    pub fn vertex(&self, id: VertexId) -> &Vertex {
+        &self.vertices[id.index()]
+    }
+
+    /// The vertices that `targets` need, themselves included, inputs first.
+    pub fn reachable(&self, targets: &[VertexId]) -> Vec<VertexId> {
+        let mut needed = vec![false; self.vertices.len()];
+        for target in targets {
+            needed[target.index()] = true;
+        }
+        for index in (0..self.vertices.len()).rev() {
+            if needed[index] {
+                for input in &self.vertices[index].inputs {
+                    needed[input.index()] = true;
+                }
+            }
+        }
+        (0u32..).zip(needed).filter_map(|(id, needed)| needed.then_some(VertexId(id))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{File, Local, Source};
+
+    fn local(name: &str) -> Op {
+        Op::Source(Source::Local(Local { name: name.to_owned() }))
+    }
+
+    #[test]
+    fn same_op_and_inputs_are_one_vertex() {
+        let mut graph = Graph::new();
+        let a = graph.add(local("context"), vec![], Label::default(), true);
+        let b = graph.add(local("context"), vec![], Label::default(), true);
+        let c = graph.add(local("other"), vec![], Label::default(), true);
+        assert_eq!(a, b);
+        assert_ne!(a, c);
+        let file = || Op::File(File { base: None, actions: vec![] });
+        let over_a = graph.add(file(), vec![a], Label::default(), true);
+        let over_c = graph.add(file(), vec![c], Label::default(), true);
+        assert_ne!(over_a, over_c);
+    }
+
+    #[test]
+    fn unused_vertices_are_not_reachable() {
+        let mut graph = Graph::new();
+        let a = graph.add(local("a"), vec![], Label::default(), true);
+        let _unused = graph.add(local("b"), vec![], Label::default(), true);
+        let top = graph.add(Op::File(File { base: None, actions: vec![] }), vec![a], Label::default(), true);
+        assert_eq!(graph.reachable(&[top]), [a, top]);
+    }
+}

@@ -1,0 +1,122 @@
+//! Platforms, written `os/architecture[/variant]`, in the normal form of the OCI image specification's `platform` object.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// An operating system, an architecture and perhaps a variant of it, in normal form (`linux/arm64`, `linux/arm/v7`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Platform {
+    /// `linux`, `windows`, …
+    pub os: String,
+    /// Go's name of the architecture: `amd64`, `arm64`, `arm`, …
+    pub architecture: String,
+    /// `v7` and the like; absent where it says nothing.
+    pub variant: Option<String>,
+}
+
+/// A text that is not a platform.
+#[derive(Debug, thiserror::Error)]
+#[error("bad platform `{0}`: expected `os/architecture[/variant]`\nhint: for example `linux/amd64` or `linux/arm/v7`")]
+pub struct ParsePlatformError(String);
+
+impl Platform {
+    /// The platform of this machine, always Linux.
+    pub fn host() -> Self {
+        Self::normal("linux", std::env::consts::ARCH, None)
+    }
+
+    fn normal(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let os = match os {
+            "macos" => "darwin",
+            other => other,
+        };
+        let (architecture, variant) = match (architecture, variant) {
+            ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64", None),
+            ("x86_64" | "x86-64" | "amd64", variant) => ("amd64", variant),
+            ("i386" | "i486" | "i586" | "i686" | "x86" | "386", _) => ("386", None),
+            ("aarch64" | "arm64", None | Some("8" | "v8")) => ("arm64", None),
+            ("aarch64" | "arm64", variant) => ("arm64", variant),
+            ("armhf", _) => ("arm", Some("v7")),
+            ("armel", _) => ("arm", Some("v6")),
+            ("arm", None | Some("7")) => ("arm", Some("v7")),
+            ("arm", Some("5")) => ("arm", Some("v5")),
+            ("arm", Some("6")) => ("arm", Some("v6")),
+            ("arm", Some("8")) => ("arm", Some("v8")),
+            ("powerpc64le", variant) => ("ppc64le", variant),
+            other => other,
+        };
+        Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+    }
+
+    /// Whether a program of `self` is what `wanted` asks for; a wanted platform without a variant takes any.
+    pub fn satisfies(&self, wanted: &Self) -> bool {
+        self.os == wanted.os
+            && self.architecture == wanted.architecture
+            && (wanted.variant.is_none() || self.variant == wanted.variant)
+    }
+
+    /// Normal form of the parts as an image's config or an index spells them.
+    pub fn from_parts(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        Self::normal(&os.to_ascii_lowercase(), &architecture.to_ascii_lowercase(), variant.filter(|v| !v.is_empty()))
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = ParsePlatformError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || ParsePlatformError(text.to_owned());
+        let lower = text.to_ascii_lowercase();
+        let parts: Vec<&str> = lower.split('/').collect();
+        let valid =
+            |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if !parts.iter().all(valid) {
+            return Err(error());
+        }
+        match parts[..] {
+            ["local"] => Ok(Self::host()),
+            ["linux" | "windows" | "darwin" | "freebsd"] => {
+                let host = Self::host();
+                Ok(Self::from_parts(parts[0], &host.architecture, host.variant.as_deref()))
+            }
+            [architecture] => Ok(Self::from_parts("linux", architecture, None)),
+            [os, architecture] => Ok(Self::from_parts(os, architecture, None)),
+            [os, architecture, variant] => Ok(Self::from_parts(os, architecture, Some(variant))),
+            _ => Err(error()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_normalized() {
+        for (text, normal) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("Linux/AMD64", "linux/amd64"),
+            ("aarch64", "linux/arm64"),
+            ("linux/amd64/v2", "linux/amd64/v2"),
+        ] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal, "{text}");
+        }
+        for bad in ["", "linux/", "linux//v7", "a/b/c/d", "linux/am d64"] {
+            assert!(bad.parse::<Platform>().is_err(), "{bad}");
+        }
+    }
+}
