@@ -1,0 +1,6 @@
+//! What the tests of the protocol talk to. Each file stands alone, so that another crate's tests can include just that
+//! (`#[path = "../../registry/tests/support/docker_registry.rs"]`).
+
+pub(crate) mod docker_registry;
+pub(crate) mod faulty_server;
+pub(crate) mod layout;
