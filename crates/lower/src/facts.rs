@@ -1,0 +1,45 @@
+//! What lowering learns of the stages that lints cannot see in the text: which are built, and what their base images bring along.
+
+use crate::ResolvedImage;
+use crate::contexts::Origin;
+use crate::images::Images;
+use crate::plan::{Base, NodeKind, Plan};
+use kiln_dockerfile::rules::{BaseFacts, StageFacts};
+use kiln_graph::Platform;
+
+/// The facts of all stages of the file, in order.
+pub(crate) fn of_stages(plan: &Plan<'_>, reached: &[bool], images: &Images) -> Vec<StageFacts> {
+    let stages = plan.nodes[..plan.stages].iter().zip(reached);
+    stages
+        .map(|(node, reached)| {
+            let base = match &node.base {
+                Base::Outside(_, Some(Origin::Image(request))) => {
+                    images.get(request).map(|image| of_base(image, &request.platform))
+                }
+                // A directory sets no variable.
+                Base::Outside(_, Some(Origin::Local(_))) => Some(BaseFacts::default()),
+                Base::Outside(..) | Base::Node(_) => None,
+            };
+            StageFacts { skipped: !reached || node.kind != NodeKind::Stage, base }
+        })
+        .collect()
+}
+
+fn of_base(image: &ResolvedImage, wanted: &Platform) -> BaseFacts {
+    let config = &image.config;
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.to_owned(), value.to_owned())
+    };
+    // An image that does not say what it is for fits everywhere.
+    let differs = |is: &str, wanted: &str| !is.is_empty() && is != wanted;
+    let mismatch = differs(&config.os, &wanted.os) || differs(&config.architecture, &wanted.architecture);
+    BaseFacts {
+        env: config.config.env.iter().map(pair).collect(),
+        has_shell: !config.config.shell.is_empty(),
+        platform_mismatch: mismatch.then(|| {
+            let actual = Platform::from_parts(&config.os, &config.architecture, config.variant.as_deref());
+            (wanted.to_string(), actual.to_string())
+        }),
+    }
+}

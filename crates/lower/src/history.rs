@@ -1,0 +1,180 @@
+//! History entries: the text of each instruction, as BuildKit writes it into the image config.
+//!
+//! BuildKit prints its values with Go's `%v` and `%q`; the functions here do the same for lists, strings and durations.
+
+use crate::env::Env;
+use crate::image_config::{HealthConfig, History};
+
+/// Says which builder's rules an entry follows. Tools look for it to tell an instruction from a shell command.
+const COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// The entry of an instruction that only changes the config.
+pub(crate) fn config_only(text: String) -> History {
+    entry(text, true)
+}
+
+/// The entry of an instruction that makes a layer.
+pub(crate) fn layer(text: String) -> History {
+    entry(text, false)
+}
+
+fn entry(created_by: String, empty_layer: bool) -> History {
+    History { created_by, empty_layer, comment: COMMENT.to_owned(), ..History::default() }
+}
+
+/// The text of a RUN: the arguments that were declared, with their values, then the command.
+pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &Env) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    let mut text = "RUN ".to_owned();
+    let mut pairs = String::new();
+    // The last declaration of a name counts, at the place of the first.
+    for (name, _) in declared {
+        if names.contains(&name.as_str()) {
+            continue;
+        }
+        names.push(name);
+        let value = env
+            .get(name)
+            .or_else(|| declared.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref()));
+        pairs.push_str(&format!("{name}={} ", value.unwrap_or_default()));
+    }
+    if !names.is_empty() {
+        text.push_str(&format!("|{} {pairs}", names.len()));
+    }
+    text.push_str(&args.join(" "));
+    text.push_str(" # buildkit");
+    text
+}
+
+/// A list of strings as Go's `%v` prints it: `[a b]`.
+pub(crate) fn list(items: &[String]) -> String {
+    format!("[{}]", items.join(" "))
+}
+
+/// A list of strings as Go's `%q` prints it: `["a" "b"]`.
+pub(crate) fn quoted_list(items: &[String]) -> String {
+    let quoted: Vec<String> = items.iter().map(|item| quote(item)).collect();
+    format!("[{}]", quoted.join(" "))
+}
+
+/// A string as Go's `strconv.Quote` prints it.
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\x07' => quoted.push_str("\\a"),
+            '\x08' => quoted.push_str("\\b"),
+            '\x0c' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\x0b' => quoted.push_str("\\v"),
+            ' '..='~' => quoted.push(c),
+            c if c.is_ascii() => quoted.push_str(&format!("\\x{:02x}", c as u32)),
+            // Rust's own rule of what is printable is Go's but for combining marks, which Rust escapes only when they stand first.
+            c if c.is_control() || (c.is_whitespace() || !is_printable(c)) => {
+                let code = c as u32;
+                quoted.push_str(&if code > 0xffff { format!("\\U{code:08x}") } else { format!("\\u{code:04x}") });
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn is_printable(c: char) -> bool {
+    format!("x{c}").escape_debug().count() == 2
+}
+
+/// A health check as Go's `%+v` prints the struct.
+pub(crate) fn healthcheck(check: &HealthConfig) -> String {
+    format!(
+        "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+        list(&check.test),
+        duration(check.interval),
+        duration(check.timeout),
+        duration(check.start_period),
+        duration(check.start_interval),
+        check.retries,
+    )
+}
+
+/// Nanoseconds as Go's `time.Duration` prints them: `1h0m0s`, `1m30s`, `1.5s`, `300ms`, `0s`.
+fn duration(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let total = nanoseconds.unsigned_abs();
+    let fraction = |value: u64, digits: usize| {
+        let text = format!("{value:0digits$}");
+        let text = text.trim_end_matches('0');
+        if text.is_empty() { String::new() } else { format!(".{text}") }
+    };
+    let text = match total {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{total}ns"),
+        1_000..1_000_000 => format!("{}{}µs", total / 1_000, fraction(total % 1_000, 3)),
+        1_000_000..1_000_000_000 => format!("{}{}ms", total / 1_000_000, fraction(total % 1_000_000, 6)),
+        _ => {
+            let seconds = total / 1_000_000_000;
+            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+            let tail = format!("{}{}s", seconds % 60, fraction(total % 1_000_000_000, 9));
+            match (hours, minutes) {
+                (0, 0) => tail,
+                (0, minutes) => format!("{minutes}m{tail}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{tail}"),
+            }
+        }
+    };
+    format!("{sign}{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_go_prints_them() {
+        for (nanoseconds, text) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_500, "1.5µs"),
+            (300_000_000, "300ms"),
+            (1_500_000_000, "1.5s"),
+            (30_000_000_000, "30s"),
+            (90_000_000_000, "1m30s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (3_661_000_000_001, "1h1m1.000000001s"),
+        ] {
+            assert_eq!(duration(nanoseconds), text);
+        }
+    }
+
+    #[test]
+    fn strings_as_go_quotes_them() {
+        for (text, quoted) in [
+            ("echo hi", r#""echo hi""#),
+            ("a\"b\\c\n\t\x00\x1b\x7f", r#""a\"b\\c\n\t\x00\x1b\x7f""#),
+            ("é 日本 \u{a0}\u{200b}", r#""é 日本 \u00a0\u200b""#),
+            ("e\u{301}", "\"e\u{301}\""),
+            ("\u{e000}\u{f0000}", r#""\ue000\U000f0000""#),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
+        assert_eq!(quoted_list(&[]), "[]");
+        assert_eq!(quoted_list(&["a b".into(), "c".into()]), r#"["a b" "c"]"#);
+    }
+
+    #[test]
+    fn run_shows_the_declared_arguments_once() {
+        let declared =
+            [("A".to_owned(), Some("1".to_owned())), ("B".to_owned(), None), ("A".to_owned(), Some("2".to_owned()))];
+        let mut env = Env::default();
+        assert_eq!(run(&["x".into()], &declared, &env), "RUN |2 A=2 B= x # buildkit");
+        env.set("A", "from env");
+        assert_eq!(run(&["x".into()], &declared, &env), "RUN |2 A=from env B= x # buildkit");
+        assert_eq!(run(&["/bin/sh".into(), "-c".into(), "y".into()], &[], &env), "RUN /bin/sh -c y # buildkit");
+    }
+}

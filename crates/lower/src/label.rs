@@ -1,0 +1,129 @@
+//! What people are shown of a step: `[builder 3/6] COPY go.mod .`, with the platform in front when there are several.
+
+use crate::env::Env;
+use kiln_dockerfile::Span;
+use kiln_graph::{Label, Platform};
+
+/// Counts the steps of one stage.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// The name in brackets; empty when the Dockerfile has but one stage.
+    pub(crate) shown: String,
+    /// The name in positions: never empty.
+    pub(crate) stage: String,
+    /// How many steps the stage has.
+    pub(crate) total: usize,
+    /// How many of them were named already.
+    pub(crate) index: usize,
+    /// Whether the platform is shown.
+    pub(crate) platform: bool,
+}
+
+impl Progress {
+    /// The label of the next step. `text` is shown, `written` is what the Dockerfile says.
+    pub(crate) fn next(&mut self, text: &str, written: &str, span: Span, platform: &Platform, env: &Env) -> Label {
+        self.index += 1;
+        let mut name = "[".to_owned();
+        if self.platform {
+            name.push_str(&format!("{platform}{} ", cross_target(platform, env)));
+        }
+        if !self.shown.is_empty() {
+            name.push_str(&self.shown);
+            name.push(' ');
+        }
+        let width = self.total.max(1).ilog10() as usize + 1;
+        name.push_str(&format!("{:width$}/{}] {text}", self.index, self.total));
+        Label {
+            name,
+            position: format!("{}/{}", self.stage, self.index),
+            span: Some((span.start, span.end)),
+            instruction: written.to_owned(),
+        }
+    }
+}
+
+/// The label of something that is no instruction's own step: a context, a prepared file.
+pub(crate) fn internal(name: &str, position: &str) -> Label {
+    Label {
+        name: format!("[internal] {name}"),
+        position: position.to_owned(),
+        span: None,
+        instruction: name.to_owned(),
+    }
+}
+
+/// What a step compiles for, when that is not what it runs on, by the TARGET variables that it sees: `->arm64`.
+fn cross_target(base: &Platform, env: &Env) -> String {
+    let Some(target) = target_of(base, env) else { return String::new() };
+    if target.os != base.os {
+        return format!("->{target}");
+    }
+    if target.architecture == base.architecture {
+        return String::new();
+    }
+    match &target.variant {
+        Some(variant) => format!("->{}/{variant}", target.architecture),
+        None => format!("->{}", target.architecture),
+    }
+}
+
+fn target_of(base: &Platform, env: &Env) -> Option<Platform> {
+    if let Some(target) = env.get("TARGETPLATFORM").and_then(|text| text.parse().ok()) {
+        return Some(target);
+    }
+    let (os, architecture) = (env.get("TARGETOS"), env.get("TARGETARCH"));
+    let variant = env.get("TARGETVARIANT");
+    if os.is_none() && architecture.is_none() && variant.is_none() {
+        return None;
+    }
+    let or = |value: Option<&str>, default: &str| value.filter(|v| !v.is_empty()).unwrap_or(default).to_owned();
+    Some(Platform::from_parts(&or(os, &base.os), &or(architecture, &base.architecture), variant))
+}
+
+/// The first word in capitals.
+pub(crate) fn uppercase_keyword(line: &str) -> String {
+    match line.split_once(' ') {
+        Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),
+        None => line.to_uppercase(),
+    }
+}
+
+/// A heredoc's first line, with dots when there are more.
+pub(crate) fn summarize(text: &str) -> String {
+    let mut lines = text.trim().lines();
+    let first = lines.next().unwrap_or_default();
+    if lines.next().is_some() { format!("{first}...") } else { first.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_steps() {
+        let mut progress =
+            Progress { shown: "build".into(), stage: "build".into(), total: 12, index: 2, platform: true };
+        let amd64 = "linux/amd64".parse().unwrap();
+        let mut env = Env::default();
+        let mut name = |env: &Env| progress.next("RUN x", "RUN $y", Span::new(3, 9), &amd64, env);
+        let label = name(&env);
+        assert_eq!(label.name, "[linux/amd64 build  3/12] RUN x");
+        assert_eq!((label.position.as_str(), label.span), ("build/3", Some((3, 9))));
+        env.set("TARGETARCH", "arm64");
+        assert_eq!(name(&env).name, "[linux/amd64->arm64 build  4/12] RUN x");
+        env.set("TARGETPLATFORM", "windows/amd64");
+        assert_eq!(name(&env).name, "[linux/amd64->windows/amd64 build  5/12] RUN x");
+        env.set("TARGETPLATFORM", "linux/arm/v7");
+        assert_eq!(name(&env).name, "[linux/amd64->arm/v7 build  6/12] RUN x");
+        env.set("TARGETPLATFORM", "linux/amd64");
+        assert_eq!(name(&env).name, "[linux/amd64 build  7/12] RUN x");
+    }
+
+    #[test]
+    fn summaries() {
+        assert_eq!(summarize("\n echo a\necho b\n"), "echo a...");
+        assert_eq!(summarize("echo a\n"), "echo a");
+        assert_eq!(summarize(""), "");
+        assert_eq!(uppercase_keyword("run x"), "RUN x");
+    }
+}

@@ -1,0 +1,124 @@
+//! Paths of the Dockerfile as text: joined to a working directory and cleaned, without looking at any file system.
+//!
+//! Nothing here guards a root: `..` never climbs above `/` in what is returned, and whoever opens a path resolves it beneath its
+//! root all the same.
+
+/// A path as an absolute one without `.`, `..`, doubled or trailing slashes; relative ones are joined to `dir`.
+pub(crate) fn absolute(dir: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let base = if path.starts_with('/') { "" } else { dir };
+    for part in base.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// The destination of COPY and ADD: absolute, with a trailing slash where the text says that it is a directory.
+pub(crate) fn destination(dir: &str, path: &str) -> String {
+    let mut full = absolute(dir, path);
+    let directory =
+        matches!(path, "" | "." | "..") || path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..");
+    if directory && full != "/" {
+        full.push('/');
+    }
+    full
+}
+
+/// A source of COPY and ADD below the root of its tree, without a leading slash; `.` is the whole tree.
+pub(crate) fn source(path: &str) -> String {
+    let full = absolute("/", path);
+    if full == "/" { ".".to_owned() } else { full[1..].to_owned() }
+}
+
+/// A source of `COPY --parents`: cleaned like any other, but the pivot `/./`, from which on parents are made, stays.
+pub(crate) fn source_with_parents(path: &str) -> String {
+    match path.split_once("/./") {
+        Some((before, after)) => match (source(before).as_str(), source(after).as_str()) {
+            (".", after) => format!("./{after}"),
+            (before, after) => format!("{before}/./{after}"),
+        },
+        None => source(path),
+    }
+}
+
+/// Go's `path.Clean`: relative paths stay relative, an empty one is `.`.
+pub(crate) fn clean(path: &str) -> String {
+    if path.starts_with('/') {
+        return absolute("/", path);
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absolute_paths() {
+        for (dir, path, full) in [
+            ("/", "app", "/app"),
+            ("/app", "bin/../lib/", "/app/lib"),
+            ("/app", "/etc//x/.", "/etc/x"),
+            ("/app", "../../..", "/"),
+            ("", "a", "/a"),
+            ("/app", "", "/app"),
+        ] {
+            assert_eq!(absolute(dir, path), full, "{dir} {path}");
+        }
+    }
+
+    #[test]
+    fn destinations_keep_what_makes_them_directories() {
+        for (dir, path, full) in [
+            ("/app", ".", "/app/"),
+            ("/app", "", "/app/"),
+            ("/app", "./", "/app/"),
+            ("/app", "x", "/app/x"),
+            ("/app", "x/", "/app/x/"),
+            ("/app", "x/.", "/app/x/"),
+            ("/app/b", "..", "/app/"),
+            ("/", ".", "/"),
+            ("/app", "/", "/"),
+            ("/app", "/x//y", "/x/y"),
+        ] {
+            assert_eq!(destination(dir, path), full, "{dir} {path}");
+        }
+    }
+
+    #[test]
+    fn sources() {
+        for (path, below) in [(".", "."), ("/", "."), ("../x", "x"), ("/a/b/", "a/b"), ("./*.go", "*.go"), ("", ".")] {
+            assert_eq!(source(path), below, "{path}");
+        }
+        for (path, below) in
+            [("a/./b/c", "a/./b/c"), ("./a/b", "a/b"), ("/./a", "./a"), ("x//y/././z", "x/y/./z"), ("a/b", "a/b")]
+        {
+            assert_eq!(source_with_parents(path), below, "{path}");
+        }
+    }
+
+    #[test]
+    fn cleaned_paths() {
+        for (path, cleaned) in
+            [("", "."), ("/a//b/", "/a/b"), ("a/../b", "b"), ("../a", "../a"), ("./x/.", "x"), ("/..", "/")]
+        {
+            assert_eq!(clean(path), cleaned, "{path}");
+        }
+    }
+}

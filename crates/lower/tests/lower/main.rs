@@ -1,0 +1,15 @@
+//! Dockerfiles in, graphs, configs and errors out, with images that exist only here.
+
+mod args;
+mod config;
+mod errors;
+mod files;
+mod images;
+mod lints;
+mod mission;
+mod onbuild;
+mod robust;
+mod run;
+mod speed;
+mod stages;
+mod support;

@@ -1,0 +1,50 @@
+//! The budget of a long Dockerfile.
+
+use crate::support::{Images, options};
+use std::time::Instant;
+
+/// 2,000 lines of what long Dockerfiles are made of: 24 stages on top of each other, each with a variable.
+fn long() -> String {
+    let mut text = "ARG VERSION=1\n".to_owned();
+    for stage in 0..24 {
+        let base = if stage == 0 { "golang:1.25".to_owned() } else { format!("s{}", stage - 1) };
+        text.push_str(&format!(
+            "FROM {base} AS s{stage}\nARG VERSION\nENV VAR_{stage}=\"${{VERSION}}-{stage}\"\nWORKDIR /src/{stage}\n"
+        ));
+        for n in 0..7 {
+            text.push_str(&format!(
+                "# step {n}\n\
+                 COPY dir{n}/*.go ./dir{n}/\n\
+                 RUN --mount=type=cache,target=/root/.cache/go-build \\\n    \
+                 go build -ldflags \"-X main.version=$VERSION\" ./...\n\
+                 COPY --chown=app:app assets{n} /srv/assets\n\
+                 RUN apt-get update && \\\n    \
+                 apt-get install -y --no-install-recommends \\\n    \
+                 curl \\\n    git \\\n    make && \\\n    \
+                 rm -rf /var/lib/apt/lists/*\n\n"
+            ));
+        }
+    }
+    text
+}
+
+#[test]
+fn two_thousand_lines() {
+    let text = long();
+    assert!(text.lines().count() >= 1900, "{}", text.lines().count());
+    let images = Images::default();
+    let best = (0..20)
+        .map(|_| {
+            let start = Instant::now();
+            let (dockerfile, errors) = kiln_dockerfile::parse(&text);
+            assert!(errors.is_empty());
+            kiln_lower::lower(&dockerfile, &options(), &images).unwrap();
+            start.elapsed()
+        })
+        .min()
+        .unwrap();
+    println!("parsed and lowered {} lines in {best:?}", text.lines().count());
+    // 5 ms is the budget of optimized code on a machine that does nothing else; tests share theirs.
+    let limit = if cfg!(debug_assertions) { 200 } else { 15 };
+    assert!(best.as_millis() <= limit, "{best:?} is more than {limit} ms");
+}
