@@ -1,0 +1,115 @@
+//! The three sharing modes, preparation, and clearing.
+
+use super::*;
+use crate::testing::{entries, new_store};
+
+fn key() -> CacheMountKey {
+    CacheMountKey::new("ns/go-build")
+}
+
+fn get(store: &Store, sharing: Sharing) -> Result<CacheMount, MountError> {
+    store.acquire_cache_mount(&key(), sharing, |_| Ok(()), || false)
+}
+
+#[test]
+fn contents_outlive_the_user() {
+    let (root, store) = new_store();
+    let prepared = |fs: &Path| Ok(fs::write(fs.join("seed"), b"s")?);
+    let mount = store.acquire_cache_mount(&key(), Sharing::Shared, prepared, || false).unwrap();
+    assert_eq!(fs::metadata(mount.path()).unwrap().mode() & 0o7777, 0o755);
+    fs::write(mount.path().join("more"), b"m").unwrap();
+    let id = mount.id();
+    drop(mount);
+    drop(store);
+    let store = Store::open(root.path()).unwrap();
+    for sharing in [Sharing::Shared, Sharing::Private, Sharing::Locked] {
+        let mount = get(&store, sharing).unwrap();
+        assert_eq!(mount.id(), id);
+        assert!(mount.path().join("seed").exists() && mount.path().join("more").exists());
+    }
+    assert_eq!(entries(&store, "mounts"), 1);
+}
+
+#[test]
+fn sharing_decides_who_may_work_at_the_same_time() {
+    let (_root, store) = new_store();
+    let other = Store::open(store.root()).unwrap();
+    let one = get(&store, Sharing::Shared).unwrap();
+    let two = get(&other, Sharing::Shared).unwrap();
+    assert_eq!(one.id(), two.id());
+    assert!(matches!(get(&other, Sharing::Locked), Err(MountError::Cancelled(_))));
+    let private = get(&other, Sharing::Private).unwrap();
+    assert_ne!(private.id(), one.id());
+    let another = get(&store, Sharing::Private).unwrap();
+    assert_ne!(another.id(), private.id());
+    drop((one, two));
+    let locked = get(&store, Sharing::Locked).unwrap();
+    assert!(matches!(get(&other, Sharing::Locked), Err(MountError::Cancelled(_))));
+    let first = private.id();
+    drop(private);
+    assert_eq!(get(&other, Sharing::Private).unwrap().id(), first, "a free directory is used before a new one");
+    drop((locked, another));
+    assert_eq!(entries(&store, "mounts"), 3);
+}
+
+#[test]
+fn locked_waits_until_the_other_is_done() {
+    let (_root, store) = new_store();
+    let first = get(&store, Sharing::Locked).unwrap();
+    let other = Store::open(store.root()).unwrap();
+    let (started, waits) = std::sync::mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        let wait = || started.send(()).is_ok();
+        other.acquire_cache_mount(&key(), Sharing::Locked, |_| Ok(()), wait).unwrap().id()
+    });
+    waits.recv().unwrap();
+    waits.recv().unwrap();
+    let id = first.id();
+    drop(first);
+    // The receiver must live until the waiter is through, or its next `wait` would say no.
+    assert_eq!(waiter.join().unwrap(), id);
+    drop(waits);
+}
+
+#[test]
+fn a_failed_preparation_leaves_nothing() {
+    let (_root, store) = new_store();
+    let fails = |fs: &Path| {
+        fs::write(fs.join("half"), b"h")?;
+        Err("no such user".into())
+    };
+    let Err(error) = store.acquire_cache_mount(&key(), Sharing::Shared, fails, || false) else { panic!("it worked") };
+    assert_eq!(error.to_string(), "cannot prepare cache mount `ns/go-build`");
+    assert_eq!(entries(&store, "mounts"), 0);
+    assert!(store.cache_mounts().unwrap().is_empty());
+    assert_eq!(fs::read_dir(get(&store, Sharing::Shared).unwrap().path()).unwrap().count(), 0);
+}
+
+#[test]
+fn clearing_spares_what_is_in_use() {
+    let (_root, store) = new_store();
+    let held = get(&store, Sharing::Private).unwrap();
+    drop(get(&store, Sharing::Private).unwrap());
+    assert_eq!(entries(&store, "mounts"), 2);
+    assert_eq!(store.clear_cache_mounts(&[key(), CacheMountKey::new("unknown")]).unwrap(), 1);
+    assert_eq!(store.cache_mounts().unwrap().len(), 1);
+    assert!(held.path().exists());
+    drop(held);
+    assert_eq!(store.clear_cache_mounts(&[key()]).unwrap(), 1);
+    assert_eq!(entries(&store, "mounts"), 0);
+}
+
+#[test]
+fn many_first_users_share_one_directory() {
+    let (_root, store) = new_store();
+    let users: Vec<_> = (0..8)
+        .map(|n| {
+            let store = Store::open(store.root()).unwrap();
+            let sharing = if n % 2 == 0 { Sharing::Shared } else { Sharing::Locked };
+            std::thread::spawn(move || store.acquire_cache_mount(&key(), sharing, |_| Ok(()), || true).unwrap().id())
+        })
+        .collect();
+    let ids: std::collections::HashSet<MountId> = users.into_iter().map(|user| user.join().unwrap()).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(entries(&store, "mounts"), 1);
+}
