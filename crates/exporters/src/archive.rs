@@ -1,0 +1,104 @@
+//! Files of an image layout, written to a tar archive or a directory. Times are zero, owners root, so that the same image gives
+//! the same archive.
+
+use crate::destination::{Destination, ExportError, write_stream};
+use kiln_digest::Digest;
+use kiln_layer::Stoppable;
+use kiln_store::Store;
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+/// The content of one file.
+pub(crate) enum Content {
+    Bytes(Vec<u8>),
+    /// A blob of the store.
+    Blob(Digest),
+}
+
+/// A path below the layout's root, and what is there.
+pub(crate) type Files = Vec<(String, Content)>;
+
+/// Writes the files in order; of equal paths only the first.
+pub(crate) fn write(
+    store: &Store,
+    mut files: Files,
+    destination: &Destination,
+    stop: &AtomicBool,
+) -> Result<(), ExportError> {
+    let mut seen = HashSet::new();
+    files.retain(|(path, _)| seen.insert(path.clone()));
+    match destination {
+        Destination::Directory(root) => write_directory(store, files, root, stop),
+        _ => write_stream(destination, stop, |out| write_tar(store, files, out)),
+    }
+}
+
+fn unwritten(destination: &str) -> impl FnOnce(io::Error) -> ExportError {
+    let path = PathBuf::from(destination);
+    move |source| ExportError::Write { path, source }
+}
+
+fn open(store: &Store, digest: &Digest) -> Result<(std::fs::File, u64), ExportError> {
+    store.open_blob(digest).map_err(|source| ExportError::Blob { digest: *digest, source: Box::new(source) })
+}
+
+fn write_tar(store: &Store, files: Files, out: &mut dyn Write) -> Result<(), ExportError> {
+    let mut archive = tar::Builder::new(out);
+    let mut made = HashSet::new();
+    for (path, content) in files {
+        // Parents first, as some readers want them.
+        for (at, _) in path.match_indices('/') {
+            if made.insert(path[..at].to_owned()) {
+                let mut header = header(0, tar::EntryType::Directory, 0o755);
+                archive.append_data(&mut header, format!("{}/", &path[..at]), io::empty()).map_err(unwritten(&path))?;
+            }
+        }
+        match content {
+            Content::Bytes(bytes) => {
+                let mut header = header(bytes.len() as u64, tar::EntryType::Regular, 0o644);
+                archive.append_data(&mut header, &path, &bytes[..]).map_err(unwritten(&path))?;
+            }
+            Content::Blob(digest) => {
+                let (file, size) = open(store, &digest)?;
+                let mut header = header(size, tar::EntryType::Regular, 0o644);
+                archive.append_data(&mut header, &path, file).map_err(unwritten(&path))?;
+            }
+        }
+    }
+    archive.finish().map_err(unwritten("archive"))
+}
+
+fn header(size: u64, kind: tar::EntryType, mode: u32) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header
+}
+
+fn write_directory(store: &Store, files: Files, root: &std::path::Path, stop: &AtomicBool) -> Result<(), ExportError> {
+    for (path, content) in files {
+        let to = root.join(&path);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent).map_err(ExportError::write(parent))?;
+        }
+        match content {
+            Content::Bytes(bytes) => std::fs::write(&to, bytes).map_err(ExportError::write(&to))?,
+            Content::Blob(digest) => {
+                let (mut from, size) = open(store, &digest)?;
+                // A blob that is there already, whole, has the same bytes: it is named by its digest.
+                if std::fs::metadata(&to).is_ok_and(|there| there.len() == size) {
+                    continue;
+                }
+                let file = std::fs::File::create(&to).map_err(ExportError::write(&to))?;
+                io::copy(&mut from, &mut Stoppable::new(file, stop)).map_err(ExportError::write(&to))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! Where an output goes.
+
+use kiln_layer::Stoppable;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Where an archive goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A file, replaced when the new one is whole.
+    File(PathBuf),
+    /// A directory of files.
+    Directory(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+/// Why an output could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A file or directory of the output.
+    #[error("failed to write `{path}`")]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Standard output.
+    #[error("failed to write to standard output")]
+    Stdout(#[source] io::Error),
+    /// The files of the result.
+    #[error("failed to read the result")]
+    Tree(#[from] kiln_layer::TreeError),
+    /// A file of the output directory.
+    #[error("failed to write the files of the result")]
+    Build(#[from] kiln_layer::BuildError),
+    /// The tar stream.
+    #[error("failed to write the tar archive")]
+    Pack(#[from] kiln_layer::PackError),
+    /// A blob that was in the store.
+    #[error("failed to read blob `{digest}`")]
+    Blob {
+        /// The blob.
+        digest: kiln_digest::Digest,
+        /// The cause.
+        source: Box<kiln_store::BlobError>,
+    },
+    /// An output that must be a file.
+    #[error("a directory cannot be the destination of this output\nhint: leave out `tar=false`")]
+    NeedsFile,
+}
+
+impl ExportError {
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Write { path: path.to_owned(), source }
+    }
+}
+
+/// Writes one stream to a destination: to a file without a name, named when it is whole, or to standard output.
+pub(crate) fn write_stream(
+    destination: &Destination,
+    stop: &AtomicBool,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let path = match destination {
+        Destination::Directory(_) => return Err(ExportError::NeedsFile),
+        Destination::Stdout => {
+            let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+            write(&mut Stoppable::new(&mut out, stop))?;
+            return out.flush().map_err(ExportError::Stdout);
+        }
+        Destination::File(path) => path,
+    };
+    // A pipe or a device cannot be replaced, only written to.
+    if path.exists() && !path.is_file() {
+        let mut file = File::options().write(true).open(path).map_err(ExportError::write(path))?;
+        return write(&mut Stoppable::new(&mut file, stop));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(ExportError::write(parent))?;
+    let unfinished = Unfinished::create(parent, path).map_err(ExportError::write(path))?;
+    let mut out = BufWriter::with_capacity(BUFFER, &unfinished.file);
+    write(&mut Stoppable::new(&mut out, stop))?;
+    out.flush().map_err(ExportError::write(path))?;
+    drop(out);
+    unfinished.finish(path).map_err(ExportError::write(path))
+}
+
+const BUFFER: usize = 256 * 1024;
+
+/// A file that is not yet whole: without a name where the filesystem knows such files, so that not even a killed process leaves
+/// one behind; else beside its destination, removed unless it is finished.
+struct Unfinished {
+    file: File,
+    beside: PathBuf,
+    named: bool,
+}
+
+impl Unfinished {
+    fn create(parent: &Path, path: &Path) -> io::Result<Self> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}.partial", std::process::id()));
+        let beside = PathBuf::from(beside);
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::open(parent, flags, Mode::from_raw_mode(0o666)) {
+            Ok(file) if Path::new("/proc/self/fd").is_dir() => Ok(Self { file: file.into(), beside, named: false }),
+            _ => Ok(Self { file: File::create(&beside)?, beside, named: true }),
+        }
+    }
+
+    fn finish(mut self, path: &Path) -> io::Result<()> {
+        if !self.named {
+            let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            // Left by a process that was killed at this very place and had the same id.
+            let _none = std::fs::remove_file(&self.beside);
+            rustix::fs::linkat(CWD, link, CWD, &self.beside, AtFlags::SYMLINK_FOLLOW)?;
+            self.named = true;
+        }
+        std::fs::rename(&self.beside, path)?;
+        self.named = false;
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.named {
+            let _ = std::fs::remove_file(&self.beside);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn names(directory: &Path) -> Vec<String> {
+        std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_appears_when_it_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/out.tar");
+        let parent = path.parent().unwrap();
+        let to = Destination::File(path.clone());
+        let stop = AtomicBool::new(false);
+        for text in ["first", "second"] {
+            let write = |out: &mut dyn Write| {
+                let unnamed = if text == "first" { Vec::new() } else { vec!["out.tar".to_owned()] };
+                assert!(names(parent) == unnamed || names(parent).iter().any(|name| name.ends_with(".partial")));
+                out.write_all(text.as_bytes()).map_err(ExportError::Stdout)
+            };
+            write_stream(&to, &stop, write).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(names(parent), ["out.tar"]);
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o111, 0);
+        let failing = |out: &mut dyn Write| {
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            out.write_all(b"third").map_err(ExportError::Stdout)
+        };
+        assert!(write_stream(&to, &stop, failing).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
+        assert_eq!(names(parent), ["out.tar"]);
+    }
+}

@@ -1,0 +1,31 @@
+//! `type=docker`: an archive for `docker load`: an OCI image layout with Docker's own `manifest.json` beside it, which every
+//! version of Docker and podman reads.
+
+use crate::archive::{self, Content};
+use crate::destination::{Destination, ExportError};
+use crate::oci::layout;
+use crate::pack::ImageBlobs;
+use kiln_registry::Reference;
+use kiln_store::Store;
+use serde_json::json;
+use std::sync::atomic::AtomicBool;
+
+/// Writes an image under its names, until `stop` is true.
+///
+/// # Errors
+/// [`ExportError`].
+pub fn write_docker(
+    store: &Store,
+    image: &ImageBlobs,
+    names: &[Reference],
+    destination: &Destination,
+    stop: &AtomicBool,
+) -> Result<(), ExportError> {
+    let blob = |digest: &kiln_digest::Digest| format!("blobs/sha256/{}", digest.hex());
+    let layers: Vec<String> = image.layers.iter().map(|layer| blob(&layer.digest)).collect();
+    let tags: Vec<String> = names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
+    let manifest = json!([{ "Config": blob(&image.config_digest), "RepoTags": tags, "Layers": layers }]);
+    let mut files = layout(image, names);
+    files.push(("manifest.json".to_owned(), Content::Bytes(manifest.to_string().into_bytes())));
+    archive::write(store, files, destination, stop)
+}

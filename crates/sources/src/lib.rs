@@ -1,0 +1,7 @@
+//! Where a build's inputs come from: images of registries and layouts ([`image`]), directories of the user's ([`local`]).
+//!
+//! Both give trees that are read only when somebody needs them: an image is resolved to a config without its layers, a
+//! context is walked only below the paths that a step copies.
+
+pub mod image;
+pub mod local;

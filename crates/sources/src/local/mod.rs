@@ -1,0 +1,241 @@
+//! A local directory as a build context: its files without the ignored ones, their digests remembered between builds.
+//!
+//! The context is read where it is; nothing is copied until a step asks for it. It may change while it is read: whoever copies
+//! a file hashes the bytes that it copies and compares.
+
+mod ignore;
+mod pattern;
+mod stat_cache;
+
+pub use ignore::{IgnoreError, IgnoreRules, Verdict};
+pub use pattern::{BadPattern, Pattern};
+
+use kiln_digest::ContentDigest;
+use kiln_layer::{Directory, Entry, Kind, Stoppable, Tree, TreeError};
+use stat_cache::StatCache;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+/// A directory of the user's as a [`Tree`].
+#[derive(Debug)]
+pub struct LocalContext {
+    path: PathBuf,
+    directory: Directory,
+    ignore: IgnoreRules,
+    digests: StatCache,
+    stop: Arc<AtomicBool>,
+}
+
+/// Why a context cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// The directory cannot be read.
+    #[error("failed to open the build context `{path}`")]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: Box<TreeError>,
+    },
+    /// The ignore file cannot be read.
+    #[error("failed to read `{path}`")]
+    ReadIgnore {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The ignore file has a malformed pattern.
+    #[error("bad pattern in `{path}`: {source}")]
+    Ignore {
+        /// The file.
+        path: PathBuf,
+        /// Line and cause.
+        source: IgnoreError,
+    },
+}
+
+impl LocalContext {
+    /// Opens a directory. `digests` is the file in which digests are remembered. Once `stop` is true, hashing fails.
+    ///
+    /// # Errors
+    /// If the directory cannot be opened.
+    pub fn open(
+        path: &Path,
+        ignore: IgnoreRules,
+        digests: Option<PathBuf>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, ContextError> {
+        let directory = Directory::new(path)
+            .map_err(|source| ContextError::Open { path: path.to_owned(), source: Box::new(source) })?;
+        Ok(Self { path: path.to_owned(), directory, ignore, digests: StatCache::new(digests), stop })
+    }
+
+    /// The directory's path, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is left out of it.
+    pub fn ignore_rules(&self) -> &IgnoreRules {
+        &self.ignore
+    }
+
+    /// Keeps the digests for the next build.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn save_digests(&self) -> io::Result<()> {
+        self.digests.save()
+    }
+
+    fn keeps_something(&self, path: &Path, verdict: &Verdict) -> Result<bool, TreeError> {
+        if !self.ignore.may_keep_below(path) {
+            return Ok(false);
+        }
+        for (name, entry) in self.directory.children(path)? {
+            let child = path.join(name);
+            let judged = self.ignore.judge(&child, verdict);
+            if !judged.is_ignored() || (entry.is_directory() && self.keeps_something(&child, &judged)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn visible(&self, path: &Path, entry: &Entry, verdict: &Verdict) -> Result<bool, TreeError> {
+        if matches!(entry.kind, Kind::Socket) {
+            return Ok(false);
+        }
+        Ok(!verdict.is_ignored() || (entry.is_directory() && self.keeps_something(path, verdict)?))
+    }
+}
+
+impl Tree for LocalContext {
+    fn entry(&self, path: &Path) -> Result<Option<Entry>, TreeError> {
+        let Some(entry) = self.directory.entry(path)? else { return Ok(None) };
+        if self.ignore.is_empty() {
+            return Ok(Some(entry));
+        }
+        let verdict = self.ignore.judge_from_root(path);
+        Ok(self.visible(path, &entry, &verdict)?.then_some(entry))
+    }
+
+    fn children(&self, path: &Path) -> Result<Vec<(OsString, Entry)>, TreeError> {
+        let children = self.directory.children(path)?;
+        if self.ignore.is_empty() {
+            return Ok(children.into_iter().filter(|(_, entry)| entry.kind != Kind::Socket).collect());
+        }
+        let verdict = self.ignore.judge_from_root(path);
+        let mut visible = Vec::with_capacity(children.len());
+        for (name, entry) in children {
+            let child = path.join(&name);
+            if self.visible(&child, &entry, &self.ignore.judge(&child, &verdict))? {
+                visible.push((name, entry));
+            }
+        }
+        Ok(visible)
+    }
+
+    fn open(&self, path: &Path) -> Result<File, TreeError> {
+        self.directory.open(path)
+    }
+
+    fn xattrs(&self, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, TreeError> {
+        self.directory.xattrs(path)
+    }
+
+    fn content(&self, path: &Path, entry: &Entry) -> Result<ContentDigest, TreeError> {
+        if let Some(digest) = self.digests.get(path, entry) {
+            return Ok(digest);
+        }
+        let since = SystemTime::now();
+        let file = Stoppable::new(self.directory.open(path)?, &self.stop);
+        let digest = ContentDigest::of_reader(file).map_err(|source| TreeError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        self.digests.put(path, entry, digest, since);
+        Ok(digest)
+    }
+}
+
+/// Reads the ignore file that goes with a Dockerfile: `NAME.dockerignore` beside it, else `.dockerignore` in the context.
+///
+/// # Errors
+/// If it is there and cannot be read, or has a malformed pattern.
+pub fn read_ignore_rules(context: &Path, dockerfile: Option<&Path>) -> Result<IgnoreRules, ContextError> {
+    let specific = dockerfile.map(|file| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    for path in specific.into_iter().chain([context.join(".dockerignore")]) {
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                return IgnoreRules::parse(&String::from_utf8_lossy(&bytes))
+                    .map_err(|source| ContextError::Ignore { path, source });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ContextError::ReadIgnore { path, source }),
+        }
+    }
+    Ok(IgnoreRules::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(context: &LocalContext, path: &str) -> Vec<String> {
+        let children = context.children(Path::new(path)).unwrap();
+        children.into_iter().map(|(name, _)| name.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn ignored_files_do_not_exist() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["keep/a", "vendor/keep/x", "vendor/y", "main.go"] {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::fs::write(directory.path().join(".dockerignore"), "vendor\n!vendor/keep\n.dockerignore\n").unwrap();
+        let rules = read_ignore_rules(directory.path(), None).unwrap();
+        let context = LocalContext::open(directory.path(), rules, None, Arc::default()).unwrap();
+        assert_eq!(names(&context, ""), ["keep", "main.go", "vendor"]);
+        assert_eq!(names(&context, "vendor"), ["keep"]);
+        assert!(context.entry(Path::new("vendor/y")).unwrap().is_none());
+        assert!(context.entry(Path::new("vendor/keep/x")).unwrap().is_some());
+    }
+
+    #[test]
+    fn digests_survive_and_notice_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("f");
+        std::fs::write(&file, "one").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let cache = directory.path().join("cache");
+        let open = || {
+            LocalContext::open(directory.path(), IgnoreRules::default(), Some(cache.clone()), Arc::default()).unwrap()
+        };
+        let digest = |context: &LocalContext| {
+            let entry = context.entry(Path::new("f")).unwrap().unwrap();
+            context.content(Path::new("f"), &entry).unwrap()
+        };
+        let first = open();
+        assert_eq!(digest(&first), ContentDigest::of_bytes(b"one"));
+        first.save_digests().unwrap();
+        let second = open();
+        let entry = second.entry(Path::new("f")).unwrap().unwrap();
+        assert_eq!(second.digests.get(Path::new("f"), &entry), Some(ContentDigest::of_bytes(b"one")));
+        std::fs::write(&file, "two").unwrap();
+        assert_eq!(digest(&open()), ContentDigest::of_bytes(b"two"));
+    }
+}
