@@ -1,0 +1,113 @@
+//! The contexts of a build: the main directory and the named ones, opened once and read when a step asks.
+
+use super::dockerfile::{Dockerfile, absolute};
+use crate::cancel::CancelToken;
+use crate::engine::Engine;
+use crate::error::{EngineError, ErrorKind};
+use crate::request::{BuildRequest, ContextSource, NamedContextSource};
+use kiln_digest::ContentDigest;
+use kiln_graph::{Image, ImageLocation};
+use kiln_sources::image::Resolution;
+use kiln_sources::local::{IgnoreRules, LocalContext, read_ignore_rules};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The name that the graph gives to the main context.
+const MAIN: &str = "context";
+
+/// The directories that a build reads.
+pub(crate) struct Contexts {
+    main: PathBuf,
+    open: HashMap<String, Arc<LocalContext>>,
+}
+
+/// Opens the contexts of a request. Reading them fails once `stop` is true.
+pub(crate) fn open(
+    engine: &Engine,
+    request: &BuildRequest,
+    dockerfile: &Dockerfile,
+    stop: &Arc<AtomicBool>,
+) -> Result<Contexts, EngineError> {
+    let ContextSource::Directory(directory) = &request.context;
+    if !directory.is_dir() {
+        let what = if directory.exists() { "is not a directory" } else { "does not exist" };
+        return Err(EngineError::new(ErrorKind::User, format!("the build context `{}` {what}", directory.display())));
+    }
+    let main = absolute(directory);
+    let rules = read_ignore_rules(&main, dockerfile.path.as_deref()).map_err(EngineError::user)?;
+    let mut open = HashMap::from([(MAIN.to_owned(), open_one(engine, &main, rules, stop)?)]);
+    for (name, source) in &request.contexts {
+        if let NamedContextSource::Directory(path) = source {
+            let path = absolute(path);
+            let rules = read_ignore_rules(&path, None).map_err(EngineError::user)?;
+            open.insert(name.clone(), open_one(engine, &path, rules, stop)?);
+        }
+    }
+    Ok(Contexts { main, open })
+}
+
+fn open_one(
+    engine: &Engine,
+    path: &Path,
+    rules: IgnoreRules,
+    stop: &Arc<AtomicBool>,
+) -> Result<Arc<LocalContext>, EngineError> {
+    let name = ContentDigest::of_bytes(path.as_os_str().as_encoded_bytes());
+    let digests = engine.store().contexts_dir().join(name.to_hex());
+    LocalContext::open(path, rules, Some(digests), Arc::clone(stop)).map(Arc::new).map_err(EngineError::user)
+}
+
+impl Contexts {
+    /// The main context's directory.
+    pub(crate) fn main_path(&self) -> &Path {
+        &self.main
+    }
+
+    /// Whether the ignore file leaves a path out of the main context; `None` where that has no simple answer, since a pattern
+    /// brings something back, or where nothing is left out.
+    pub(crate) fn ignored(&self) -> Option<impl Fn(&str) -> bool> {
+        let rules = self.open.get(MAIN)?.ignore_rules();
+        let answers = !rules.is_empty() && !rules.brings_back();
+        answers.then_some(|path: &str| rules.judge_from_root(Path::new(path)).is_ignored())
+    }
+
+    /// A context by the name that the graph gives it.
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<LocalContext>, EngineError> {
+        self.open.get(name).cloned().ok_or_else(|| {
+            EngineError::new(ErrorKind::User, format!("there is no build context `{name}`"))
+                .with_hint(format!("give it with `--build-context {name}=DIR`"))
+        })
+    }
+
+    /// Keeps the digests of files for the next build. They only save time: nothing is lost with them.
+    pub(crate) fn save_digests(&self) {
+        for context in self.open.values() {
+            let _ = context.save_digests();
+        }
+    }
+
+    /// An image of the graph, resolved again from what resolving it before has left in the store.
+    pub(crate) fn resolution(
+        &self,
+        image: &Image,
+        engine: &Engine,
+        cancel: &CancelToken,
+    ) -> Result<Resolution, EngineError> {
+        if let Some(resolution) = engine.resolved(image.digest, &image.reference) {
+            return Ok(resolution);
+        }
+        let resolved = match &image.location {
+            ImageLocation::Registry => {
+                let stop = || cancel.is_cancelled();
+                engine.registry().resolve(&image.reference, &image.platform, false, &stop)
+            }
+            ImageLocation::Layout(path) => {
+                let digest = image.digest.to_string();
+                engine.registry().resolve_layout(Path::new(path), Some(&digest), &image.platform)
+            }
+        };
+        resolved.map_err(EngineError::from_image)
+    }
+}

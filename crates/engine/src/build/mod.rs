@@ -1,0 +1,161 @@
+//! One build: from the request to the graph, through the solver, to the outputs.
+
+mod base;
+pub(crate) mod contexts;
+pub(crate) mod dockerfile;
+mod materialize;
+pub(crate) mod resolver;
+mod selections;
+mod step;
+mod worker;
+
+pub(crate) use selections::Selections;
+pub(crate) use step::{Made, StepContext};
+
+use crate::cancel::CancelToken;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::event::{Event, EventSink};
+use crate::export;
+use crate::lint;
+use crate::outcome::BuildOutcome;
+use crate::request::{BuildRequest, SecretSource};
+use crate::snapshot::{Output, Snapshot};
+use contexts::Contexts;
+use kiln_digest::CacheKey;
+use kiln_graph::{Graph, Platform};
+use kiln_lower::Lowered;
+use kiln_store::LayerId;
+use selections::SelectionCache;
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use step::Steps;
+
+/// Everything that the parts of one build share.
+pub(crate) struct Build<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) events: &'a dyn EventSink,
+    /// Cancelled by the user, or when a step fails.
+    pub(crate) cancel: CancelToken,
+    pub(crate) graph: &'a Graph,
+    pub(crate) contexts: &'a Contexts,
+    pub(crate) dockerfile: &'a dockerfile::Dockerfile,
+    pub(crate) steps: Steps,
+    pub(crate) selections: SelectionCache,
+    /// Steps whose result was there, to be marked as used.
+    pub(crate) found: Mutex<Vec<(CacheKey, LayerId)>>,
+    pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
+    /// What tells this Dockerfile from others, in the memory of earlier runs.
+    pub(crate) project: String,
+}
+
+/// Runs a build.
+pub(crate) fn run(
+    engine: &Engine,
+    request: &BuildRequest,
+    events: &dyn EventSink,
+    cancel: &CancelToken,
+) -> Result<BuildOutcome, EngineError> {
+    let numbers = Arc::default();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match build(engine, request, events, cancel, &numbers) {
+            Ok(outcome) => return Ok(outcome),
+            // Once cancelled, what fails does so because of that.
+            Err(_) if cancel.is_cancelled() => return Err(EngineError::cancelled()),
+            // What a cached step has made is leased when somebody needs it, and may have been pruned by then. What is made
+            // again stays.
+            Err(error) if error.is_pruned() && attempts < ATTEMPTS => {
+                let message = "another process pruned the store meanwhile; building again".to_owned();
+                events.event(Event::Warning { message, span: None });
+            }
+            Err(error) => return Err(error.explain_full_disk(engine.store().root())),
+        }
+    }
+}
+
+/// How often a build is begun if others prune the store all the time.
+const ATTEMPTS: u32 = 5;
+
+fn build(
+    engine: &Engine,
+    request: &BuildRequest,
+    events: &dyn EventSink,
+    cancel: &CancelToken,
+    numbers: &Arc<AtomicU32>,
+) -> Result<BuildOutcome, EngineError> {
+    let started = Instant::now();
+    let platform = platform(request)?;
+    let dockerfile = dockerfile::read(request)?;
+    let inner = CancelToken::new();
+    let to_cancel = inner.clone();
+    let _forward = cancel.on_cancel(move || to_cancel.cancel());
+    let contexts = contexts::open(engine, request, &dockerfile, &inner.flag())?;
+    let names = export::names(&request.tags)?;
+    export::check(&request.outputs)?;
+    let resolver = resolver::Resolver::new(engine, request.pull, inner.clone());
+    let parsed = dockerfile.parse()?;
+    let lowered = dockerfile.lower(&parsed, &dockerfile::options(request, &platform), &resolver)?;
+    let lints = lint::run(&dockerfile, &parsed, &request.build_args, &lowered.facts, &contexts)?.tell(events)?;
+    for warning in &lowered.warnings {
+        let span = warning.span.map(|span| (span.start, span.end));
+        events.event(Event::Warning { message: warning.message.clone(), span });
+    }
+    let Lowered { graph, target, config, source_date_epoch, .. } = lowered;
+    let build = Build {
+        engine,
+        events,
+        cancel: inner,
+        graph: &graph,
+        contexts: &contexts,
+        dockerfile: &dockerfile,
+        steps: Steps::numbered_by(Arc::clone(numbers)),
+        selections: SelectionCache::default(),
+        found: Mutex::default(),
+        secrets: &request.secrets,
+        project: format!("{}\n{}\n{platform}", contexts.main_path().display(), dockerfile.name),
+    };
+    let targets: Vec<_> = target.into_iter().collect();
+    build.plan(&targets);
+    let solved = kiln_solver::solve(&graph, &targets, &build);
+    // What was learnt about files is true whether or not the build succeeded.
+    contexts.save_digests();
+    let snapshot = match solved?.pop() {
+        Some(Output::Snapshot(snapshot)) => snapshot,
+        _ => Snapshot::empty(),
+    };
+    let (keys, layers): (Vec<_>, Vec<_>) = lock(&build.found).drain(..).unzip();
+    // Only what is pruned first depends on it.
+    let _ = engine.store().touch(&keys, &layers);
+    let image = export::Image { snapshot, config, platform, source_date_epoch, names };
+    let exported = export::run(&build, image, &request.outputs)?;
+    Ok(BuildOutcome {
+        config: exported.config,
+        manifest: exported.manifest,
+        names: exported.names,
+        steps: build.steps.counts(),
+        duration: started.elapsed(),
+        lints,
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn platform(request: &BuildRequest) -> Result<Platform, EngineError> {
+    use crate::error::ErrorKind;
+    let host = Platform::host();
+    match &request.platforms[..] {
+        [] => Ok(host),
+        [platform] if *platform == host => Ok(host),
+        [platform] => {
+            Err(EngineError::new(ErrorKind::Unsupported, format!("building for `{platform}` is not supported yet"))
+                .with_hint(format!("this machine is `{host}`; cross-compile in a RUN step")))
+        }
+        _ => Err(EngineError::new(ErrorKind::Unsupported, "building for several platforms is not supported yet")),
+    }
+}

@@ -1,0 +1,226 @@
+//! The solver's worker: keys, records and execution of the vertices of a build.
+
+use super::Build;
+use super::step::{Made, StepContext, stage};
+use crate::error::{EngineError, ErrorKind, Place};
+use crate::event::Event;
+use crate::ops::file::Earlier;
+use crate::ops::{exec, file};
+use crate::snapshot::{Output, Snapshot};
+use kiln_digest::{CacheKey, ContentDigest};
+use kiln_graph::{ImageLocation, Op, Source, VertexId};
+use kiln_solver::{FileListing, KeyParts, LastRun, PartValue, Prepared, Reason, Worker, step_content};
+use kiln_sources::image::BaseImage;
+use kiln_store::StepLock;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Memos of what a step at a position was made from last time.
+const MEMO_POSITION: &str = "position";
+
+/// What the store keeps under a step's key; the layer is beside it.
+#[derive(Serialize, Deserialize)]
+struct StepRecord {
+    diff: ContentDigest,
+    duration: Duration,
+}
+
+impl Build<'_> {
+    /// Says how many steps there will be.
+    pub(super) fn plan(&self, targets: &[VertexId]) {
+        let needed = self.graph.reachable(targets);
+        let steps =
+            needed.iter().filter(|id| !matches!(self.graph.vertex(**id).op, Op::Source(Source::Local(_)))).count();
+        self.events.event(Event::Planned { steps: u32::try_from(steps).unwrap_or(u32::MAX) });
+    }
+
+    fn source(&self, vertex: VertexId, source: &Source) -> Result<Output, EngineError> {
+        match source {
+            Source::Local(local) => Ok(Output::Context(self.contexts.get(&local.name)?)),
+            Source::Image(image) => {
+                let resolution = self.contexts.resolution(image, self.engine, &self.cancel)?;
+                let base = Arc::new(BaseImage::new(resolution, self.engine.registry().clone()));
+                // An image without layers has nothing to pull.
+                if base.layers_if_here().map_err(EngineError::store)?.is_some() {
+                    self.tell_cached(vertex, None);
+                }
+                debug_assert!(matches!(image.location, ImageLocation::Registry | ImageLocation::Layout(_)));
+                Ok(Output::Snapshot(Snapshot::of_image(base, vertex)))
+            }
+            Source::Http(_) => Err(EngineError::new(ErrorKind::Unsupported, "`ADD` of a URL is not supported yet")),
+        }
+    }
+
+    fn tell_cached(&self, id: VertexId, saved: Option<Duration>) {
+        let vertex = self.graph.vertex(id);
+        let name = vertex.label.name.clone();
+        self.steps.count_cached();
+        self.events.event(Event::StepCached { step: self.steps.id(id), name, stage: stage(vertex), saved });
+    }
+
+    fn base_of(&self, id: VertexId, inputs: &[Output]) -> Option<Snapshot> {
+        let port = match &self.graph.vertex(id).op {
+            Op::Exec(exec) => exec.root,
+            Op::File(file) => file.base,
+            Op::Source(_) => None,
+        };
+        match port.map(|port| &inputs[port.0 as usize]) {
+            Some(Output::Snapshot(snapshot)) => Some(snapshot.clone()),
+            _ => None,
+        }
+    }
+
+    /// Under what the step is remembered: what is written there, for a step that has moved, and where it stands, for one that was
+    /// rewritten.
+    fn memory_keys(&self, id: VertexId) -> [Vec<u8>; 2] {
+        let label = &self.graph.vertex(id).label;
+        let stage = label.position.split('/').next().unwrap_or_default();
+        [
+            format!("{}\n{stage}\n{}", self.project, label.instruction).into_bytes(),
+            format!("{}\n{}", self.project, label.position).into_bytes(),
+        ]
+    }
+
+    /// The layer that the step at this position made last time, to link unchanged files from.
+    fn earlier(&self, id: VertexId) -> Option<Earlier> {
+        let last = self.last_run(id)?;
+        let layer = self.engine.store().record(&last.key).ok()??.layer?;
+        Earlier::find(self.engine.store(), layer)
+    }
+
+    fn make(&self, id: VertexId, inputs: &[Output]) -> Result<Made, EngineError> {
+        let context = StepContext { build: self, step: self.steps.id(id) };
+        match &self.graph.vertex(id).op {
+            Op::Exec(op) => exec::execute(op, inputs, &context),
+            Op::File(op) => file::execute(op, inputs, self.earlier(id).as_ref(), &context),
+            Op::Source(_) => Err(EngineError::new(ErrorKind::Internal, "a source is never executed")),
+        }
+    }
+
+    /// Says where in the Dockerfile an error happened, unless it says so itself.
+    pub(super) fn place(&self, id: VertexId, mut error: EngineError) -> EngineError {
+        if error.place.is_none()
+            && let Some(span) = self.graph.vertex(id).label.span
+        {
+            let (file, text) = (self.dockerfile.name.clone(), self.dockerfile.text.clone());
+            let label = if error.kind == ErrorKind::BuildFailed { "this step failed" } else { "here" };
+            error.place = Some(Box::new(Place { file, text, span, label: label.to_owned() }));
+        }
+        error
+    }
+}
+
+impl Worker for Build<'_> {
+    type Output = Output;
+    type Error = EngineError;
+    type Lock = StepLock;
+
+    fn prepare(&self, vertex: VertexId, inputs: &[Output]) -> Result<Prepared<Output>, EngineError> {
+        let node = self.graph.vertex(vertex);
+        let called = |port: u32| self.graph.vertex(node.inputs[port as usize]).label.instruction.clone();
+        let prepared = match &node.op {
+            Op::Source(source) => self.source(vertex, source).map(Prepared::Ready),
+            Op::Exec(op) => exec::key_parts(op, inputs, &called, self).map(Prepared::Keyed),
+            Op::File(op) => file::key_parts(op, inputs, &called, self).map(Prepared::Keyed),
+        };
+        prepared.map_err(|error| self.place(vertex, error))
+    }
+
+    fn find(&self, vertex: VertexId, key: &CacheKey, inputs: &[Output]) -> Result<Option<Output>, EngineError> {
+        let Some(record) = self.engine.store().record(key).map_err(EngineError::store)? else { return Ok(None) };
+        let (Some(layer), Ok(value)) = (record.layer, postcard::from_bytes::<StepRecord>(&record.value)) else {
+            return Ok(None);
+        };
+        self.tell_cached(vertex, Some(value.duration));
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).push((*key, layer));
+        Ok(Some(self.output(vertex, inputs, layer, &value.diff)))
+    }
+
+    fn lock(&self, key: &CacheKey) -> Result<StepLock, EngineError> {
+        self.engine.store().lock_step(key, || !self.cancel.is_cancelled()).map_err(|error| {
+            if self.cancel.is_cancelled() { EngineError::cancelled() } else { EngineError::store(error) }
+        })
+    }
+
+    fn execute(
+        &self,
+        vertex: VertexId,
+        key: &CacheKey,
+        reason: &Reason,
+        inputs: &[Output],
+    ) -> Result<Output, EngineError> {
+        if self.cancel.is_cancelled() {
+            return Err(EngineError::cancelled());
+        }
+        let node = self.graph.vertex(vertex);
+        if matches!(node.op, Op::Exec(_))
+            && let Some(base) = self.base_of(vertex, inputs)
+        {
+            // A pull is a step of its own, before this one.
+            self.base_layers_of(&base).map_err(|error| self.place(vertex, error))?;
+        }
+        let step = self.steps.id(vertex);
+        self.events.event(Event::StepStarted { step, name: node.label.name.clone(), stage: stage(node) });
+        self.events.event(Event::StepWhy { step, reason: reason.to_string() });
+        let started = Instant::now();
+        let made = self.make(vertex, inputs).map_err(|error| self.place(vertex, error));
+        let duration = started.elapsed();
+        let kept = made.and_then(|made| {
+            let record = StepRecord { diff: made.diff, duration };
+            let value = postcard::to_stdvec(&record).expect("a record is plain data");
+            self.engine.store().put_record(key, &value, Some(made.layer)).map_err(EngineError::store)?;
+            Ok(made)
+        });
+        let error = kept.as_ref().err().map(ToString::to_string);
+        self.events.event(Event::StepFinished { step, duration, error });
+        let made = kept?;
+        self.steps.count_ran();
+        Ok(self.output(vertex, inputs, made.layer, &made.diff))
+    }
+
+    fn last_run(&self, vertex: VertexId) -> Option<LastRun> {
+        self.memory_keys(vertex).iter().find_map(|key| {
+            // Without it the reason is only less precise.
+            let bytes = self.engine.store().memo(MEMO_POSITION, key).ok()??;
+            postcard::from_bytes(&bytes).ok()
+        })
+    }
+
+    fn listing(&self, digest: &ContentDigest) -> Option<FileListing> {
+        self.find_listing(digest)
+    }
+
+    fn remember(&self, vertex: VertexId, run: LastRun, found: bool) {
+        // A step that was found is the one that stood here last time, most of the time: then nothing is written.
+        if found && self.last_run(vertex).is_some_and(|last| last.key == run.key) {
+            return;
+        }
+        self.keep_listings(&run.parts);
+        if let Ok(value) = postcard::to_stdvec(&run) {
+            // As in `last_run`.
+            let memos = self.memory_keys(vertex).into_iter().map(|key| (key, &value));
+            let _ = self.engine.store().put_memos(MEMO_POSITION, memos);
+        }
+    }
+
+    fn failed(&self) {
+        self.cancel.cancel();
+    }
+}
+
+impl Build<'_> {
+    fn keep_listings(&self, parts: &KeyParts) {
+        for part in parts.iter() {
+            if let PartValue::Files(digest) = &part.value {
+                self.keep_listing(digest);
+            }
+        }
+    }
+
+    fn output(&self, vertex: VertexId, inputs: &[Output], layer: kiln_store::LayerId, diff: &ContentDigest) -> Output {
+        let base = self.base_of(vertex, inputs);
+        let content = step_content(base.as_ref().map(|base| &base.content), diff);
+        Output::Snapshot(base.unwrap_or_else(Snapshot::empty).with_layer(layer, content))
+    }
+}

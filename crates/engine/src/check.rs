@@ -1,0 +1,200 @@
+//! Questions about a Dockerfile that build nothing: what the lints say, which parameters a target has, which targets there are.
+//!
+//! [`Engine::check`] and [`Engine::outline`] lower the Dockerfile as a build would, so images are resolved but never pulled;
+//! [`Engine::targets`] only reads it.
+
+use crate::build::contexts;
+use crate::build::dockerfile::{self, Dockerfile};
+use crate::build::resolver::Resolver;
+use crate::cancel::CancelToken;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::lint::{self, Lints};
+use crate::request::BuildRequest;
+use kiln_dockerfile::ast::{self, From, Instruction, InstructionKind};
+use kiln_dockerfile::{SourceMap, Span};
+use kiln_graph::Platform;
+use kiln_lower::{Lowered, MountUse, description};
+use std::sync::Arc;
+
+/// What [`Engine::check`] found.
+#[derive(Debug)]
+pub struct Check {
+    /// The findings of the lints, with the Dockerfile's text also if there are none.
+    pub lints: Lints,
+    /// What else people should know, such as rules that the options name and that don't exist.
+    pub notes: Vec<String>,
+    /// Why the Dockerfile cannot be built, if something is wrong with it; or the findings, where they are errors.
+    pub error: Option<EngineError>,
+}
+
+/// What a target asks of whoever builds it.
+#[derive(Debug)]
+pub struct Outline {
+    /// The target's name, if it has one.
+    pub name: Option<String>,
+    /// What the comment above it says.
+    pub description: Option<String>,
+    /// The arguments that it and the stages it needs use.
+    pub args: Vec<OutlineArg>,
+    /// The secrets.
+    pub secrets: Vec<OutlineMount>,
+    /// The ssh agents.
+    pub ssh: Vec<OutlineMount>,
+    /// The cache mounts.
+    pub caches: Vec<OutlineMount>,
+    /// The Dockerfile's text.
+    pub text: String,
+}
+
+/// An argument of an [`Outline`].
+#[derive(Debug)]
+pub struct OutlineArg {
+    /// Its name.
+    pub name: String,
+    /// Its value in this build: the one given, or the default.
+    pub value: Option<String>,
+    /// What the comment above it says.
+    pub description: Option<String>,
+    /// The first and the last line of its definition, from 1.
+    pub lines: (u32, u32),
+}
+
+/// A secret, an agent or a cache of an [`Outline`].
+#[derive(Debug)]
+pub struct OutlineMount {
+    /// Its id.
+    pub id: String,
+    /// Whether the build fails without it.
+    pub required: bool,
+    /// The first and the last line of its first use, from 1.
+    pub lines: (u32, u32),
+}
+
+/// The stages of a Dockerfile.
+#[derive(Debug)]
+pub struct Targets {
+    /// In the order of the file.
+    pub targets: Vec<Target>,
+    /// The Dockerfile's text.
+    pub text: String,
+}
+
+/// A stage that can be built.
+#[derive(Debug)]
+pub struct Target {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Whether it is built when no target is named.
+    pub default: bool,
+    /// What the comment above it says.
+    pub description: Option<String>,
+    /// What it begins with, as written.
+    pub base: String,
+    /// Its `--platform`, as written.
+    pub platform: Option<String>,
+    /// The first and the last line of its FROM, from 1.
+    pub lines: (u32, u32),
+}
+
+impl Engine {
+    /// Lints the Dockerfile of a request, and finds out whether it could be built: its target, or all stages if none is named.
+    ///
+    /// # Errors
+    /// If there is no Dockerfile to look at, or it cannot be parsed. What else is wrong with it is part of the answer.
+    pub fn check(&self, request: &BuildRequest) -> Result<Check, EngineError> {
+        let dockerfile = dockerfile::read(request)?;
+        let parsed = dockerfile.parse()?;
+        let contexts = contexts::open(self, request, &dockerfile, &Arc::default())?;
+        let lowered = self.lower(request, &dockerfile, &parsed, request.target.is_none());
+        let (facts, error) = match lowered {
+            Ok(lowered) => (lowered.facts, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let report = lint::run(&dockerfile, &parsed, &request.build_args, &facts, &contexts)?;
+        let lints = Lints { file: dockerfile.name, text: dockerfile.text, ..report.lints };
+        let error = error.or_else(|| lints.refused());
+        Ok(Check { lints, notes: report.unknown.into_iter().map(|unknown| unknown.message).collect(), error })
+    }
+
+    /// The parameters of a request's target.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the Dockerfile.
+    pub fn outline(&self, request: &BuildRequest) -> Result<Outline, EngineError> {
+        let dockerfile = dockerfile::read(request)?;
+        let parsed = dockerfile.parse()?;
+        let lowered = self.lower(request, &dockerfile, &parsed, false)?;
+        let target = stages(&parsed).nth(lowered.target_stage);
+        let lines = SourceMap::new(&dockerfile.text);
+        let mounts = |uses: Vec<MountUse>| {
+            let mount = |MountUse { id, required, span }| OutlineMount { id, required, lines: lines.lines(span) };
+            uses.into_iter().map(mount).collect()
+        };
+        let name = target.and_then(|(_, from)| from.stage_name());
+        let parameters = lowered.parameters;
+        let args = parameters.args.into_iter().map(|arg| OutlineArg {
+            name: arg.name,
+            value: arg.value,
+            description: arg.description,
+            lines: lines.lines(arg.span),
+        });
+        Ok(Outline {
+            description: target.and_then(|(instruction, _)| description(instruction, name.as_deref()?)),
+            name,
+            args: args.collect(),
+            secrets: mounts(parameters.secrets),
+            ssh: mounts(parameters.ssh),
+            caches: mounts(parameters.caches),
+            text: dockerfile.text,
+        })
+    }
+
+    /// The stages of a request's Dockerfile.
+    ///
+    /// # Errors
+    /// If there is no Dockerfile to look at, or it cannot be parsed.
+    pub fn targets(&self, request: &BuildRequest) -> Result<Targets, EngineError> {
+        let dockerfile = dockerfile::read(request)?;
+        let parsed = dockerfile.parse()?;
+        let lines = SourceMap::new(&dockerfile.text);
+        let span_lines = |span: Span| lines.lines(span);
+        let mut targets: Vec<Target> = stages(&parsed)
+            .map(|(instruction, from)| {
+                let name = from.stage_name();
+                Target {
+                    default: false,
+                    description: name.as_deref().and_then(|name| description(instruction, name)),
+                    name,
+                    base: from.image.text.clone(),
+                    platform: from.platform.as_ref().map(|platform| platform.text.clone()),
+                    lines: span_lines(instruction.span),
+                }
+            })
+            .collect();
+        if let Some(last) = targets.last_mut() {
+            last.default = true;
+        }
+        Ok(Targets { targets, text: dockerfile.text })
+    }
+
+    fn lower(
+        &self,
+        request: &BuildRequest,
+        dockerfile: &Dockerfile,
+        parsed: &ast::Dockerfile,
+        all_stages: bool,
+    ) -> Result<Lowered, EngineError> {
+        // Nothing runs, so that any platform will do.
+        let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
+        let options = kiln_lower::Options { all_stages, ..dockerfile::options(request, &platform) };
+        dockerfile.lower(parsed, &options, &Resolver::new(self, request.pull, CancelToken::new()))
+    }
+}
+
+fn stages(parsed: &ast::Dockerfile) -> impl Iterator<Item = (&Instruction, &From)> {
+    parsed.instructions.iter().filter_map(|instruction| match &instruction.kind {
+        InstructionKind::From(from) => Some((instruction, from)),
+        _ => None,
+    })
+}

@@ -1,0 +1,105 @@
+//! The engine: a store, a registry client, and what can be done with them.
+
+use crate::build;
+use crate::cancel::CancelToken;
+use crate::error::{EngineError, ErrorKind};
+use crate::event::EventSink;
+use crate::outcome::BuildOutcome;
+use crate::request::BuildRequest;
+use kiln_digest::Digest;
+use kiln_registry::{Client, Config, Credentials};
+use kiln_sources::image::{Images, Resolution};
+use kiln_store::Store;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+/// What an engine needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory of the store.
+    pub root: PathBuf,
+    /// How registries are reached: the `registry` table of `config.toml`.
+    pub registries: Config,
+}
+
+/// Builds and runs images. Opening one costs about a millisecond; no connection is made until one is needed.
+pub struct Engine {
+    store: Store,
+    images: Images,
+    resolved: Mutex<HashMap<(Digest, String), Resolution>>,
+}
+
+impl Engine {
+    /// Opens the store, making it if need be.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub fn open(settings: Settings) -> Result<Self, EngineError> {
+        let store = Store::open(&settings.root).map_err(EngineError::store)?;
+        let client = Client::new(settings.registries, Credentials::docker());
+        let images = Images::new(store.clone(), client);
+        Ok(Self { store, images, resolved: Mutex::default() })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where images come from.
+    pub(crate) fn registry(&self) -> &Images {
+        &self.images
+    }
+
+    /// Builds an image. Returns when all that it started has ended, also after an error or a cancellation.
+    ///
+    /// # Errors
+    /// [`EngineError`], with its kind and, where there is one, its place in the Dockerfile.
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        events: &dyn EventSink,
+        cancel: &CancelToken,
+    ) -> Result<BuildOutcome, EngineError> {
+        build::run(self, request, events, cancel)
+    }
+
+    /// Whether something was written that has not reached the disk yet.
+    pub fn needs_sync(&self) -> bool {
+        // An unreadable store is told of by the next one who uses it.
+        self.store.needs_sync().unwrap_or(false)
+    }
+
+    /// Waits until all that was written has reached the disk, and notes it. A store that is never synced loses what a crash of
+    /// the machine takes, nothing else.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn sync(&self) -> Result<(), EngineError> {
+        self.store.sync().map_err(EngineError::internal("failed to sync the store"))
+    }
+
+    /// Remembers what an image was resolved to, for as long as the engine lives.
+    pub(crate) fn keep_resolved(&self, resolution: &Resolution) {
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved.insert((resolution.digest, resolution.reference.clone()), resolution.clone());
+    }
+
+    /// What was remembered of an image.
+    pub(crate) fn resolved(&self, digest: Digest, reference: &str) -> Option<Resolution> {
+        let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved.get(&(digest, reference.to_owned())).cloned()
+    }
+}
+
+impl EngineError {
+    /// A name that the store does not know.
+    pub(crate) fn from_store_image(error: kiln_store::ImageError) -> Self {
+        let kind = match &error {
+            kiln_store::ImageError::NotFound(_) | kiln_store::ImageError::Ambiguous { .. } => ErrorKind::User,
+            _ => ErrorKind::Internal,
+        };
+        Self::of(kind, error)
+    }
+}

@@ -1,0 +1,117 @@
+//! What a build tells while it runs. Events are plain data; whoever renders them decides what people see.
+//!
+//! For each step the order is: [`Event::StepStarted`] or [`Event::StepCached`] (after any [`Event::StepWhy`]), then logs,
+//! transfers and warnings, then [`Event::StepFinished`]. Events of different steps interleave.
+
+use crate::lint::Lint;
+use serde::Serialize;
+use std::time::Duration;
+
+/// The number of a step, in the order in which steps first appear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct StepId(pub u32);
+
+/// Where events go. Called from many threads.
+pub trait EventSink: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: Event);
+}
+
+impl<F: Fn(Event) + Send + Sync> EventSink for F {
+    fn event(&self, event: Event) {
+        self(event);
+    }
+}
+
+/// Something that happened in a build.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// How many steps the build has, as far as is known now. May come again with more.
+    Planned {
+        /// Dockerfile steps that the target needs.
+        steps: u32,
+    },
+    /// A step runs now.
+    StepStarted {
+        /// The step.
+        step: StepId,
+        /// Its progress line, for instance `[builder 3/6] COPY go.mod .`.
+        name: String,
+        /// The stage it belongs to; absent for internal steps.
+        stage: Option<String>,
+    },
+    /// The step's result was there already.
+    StepCached {
+        /// The step.
+        step: StepId,
+        /// Its progress line.
+        name: String,
+        /// The stage it belongs to.
+        stage: Option<String>,
+        /// How long it took when it last ran.
+        saved: Option<Duration>,
+    },
+    /// Why a step runs, for instance `main.go changed`.
+    StepWhy {
+        /// The step.
+        step: StepId,
+        /// The reason.
+        reason: String,
+    },
+    /// Output of the step's process.
+    StepLog {
+        /// The step.
+        step: StepId,
+        /// Standard output or standard error.
+        stream: Stream,
+        /// The bytes, not cut at lines.
+        #[serde(serialize_with = "as_text")]
+        data: Vec<u8>,
+    },
+    /// Progress of something that is transferred or packed, below a step.
+    StepProgress {
+        /// The step.
+        step: StepId,
+        /// What, for instance `sha256:0123456789ab`, unique within the step.
+        item: String,
+        /// Bytes done.
+        current: u64,
+        /// Bytes in all, if known.
+        total: Option<u64>,
+        /// Whether it is complete.
+        done: bool,
+    },
+    /// The step is over.
+    StepFinished {
+        /// The step.
+        step: StepId,
+        /// How long it took.
+        duration: Duration,
+        /// The error, for a step that failed or was cancelled.
+        error: Option<String>,
+    },
+    /// Something that the user should know and that did not stop the build.
+    Warning {
+        /// The message.
+        message: String,
+        /// Byte range in the Dockerfile.
+        span: Option<(u32, u32)>,
+    },
+    /// A lint found something. All of them are in [`BuildOutcome::lints`](crate::BuildOutcome::lints) too.
+    Lint(Lint),
+}
+
+/// Which stream a log comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+fn as_text<S: serde::Serializer>(data: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(data))
+}

@@ -1,0 +1,33 @@
+//! Puts kiln together: a [`BuildRequest`] goes in, [`Event`]s come out while it works, and a [`BuildOutcome`] at the end.
+//!
+//! The engine renders nothing and knows no terminal. What it needs of the outside world it finds in the [`Engine`]'s
+//! settings, never in environment variables.
+
+mod build;
+mod cancel;
+mod check;
+mod engine;
+mod error;
+mod event;
+mod export;
+mod lint;
+mod maintenance;
+mod ops;
+mod outcome;
+mod request;
+mod run;
+mod snapshot;
+
+pub use cancel::{CancelToken, HookGuard};
+pub use check::{Check, Outline, OutlineArg, OutlineMount, Target, Targets};
+pub use engine::{Engine, Settings};
+pub use error::{EngineError, ErrorKind, Place};
+pub use event::{Event, EventSink, StepId, Stream};
+pub use lint::{Lint, Lints};
+pub use maintenance::{ImageSummary, PruneRequest, Pruned, Usage, UsageKind, UsageRow};
+pub use outcome::{BuildOutcome, ManifestDescriptor, StepCounts};
+pub use request::{
+    BuildRequest, ContextSource, Destination, DockerfileSource, LayerCompression, NamedContextSource, NoCache, Output,
+    SecretSource, SecretValue,
+};
+pub use run::RunRequest;

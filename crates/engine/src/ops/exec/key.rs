@@ -1,0 +1,91 @@
+//! What the key of an exec op is made of. Left out: the ids and contents of caches, the values of secrets, proxy settings.
+
+use crate::ops::exec::snapshot;
+use crate::snapshot::Output;
+use crate::{build::Selections, error::EngineError};
+use kiln_graph::{Exec, Mount, MountKind};
+use kiln_solver::KeyParts;
+
+/// The named parts of the step's key. `called` says what people call an input.
+pub(crate) fn key_parts(
+    exec: &Exec,
+    inputs: &[Output],
+    called: &dyn Fn(u32) -> String,
+    selections: &dyn Selections,
+) -> Result<KeyParts, EngineError> {
+    let mut parts = KeyParts::new();
+    parts.text(KeyParts::OP, "exec v1");
+    match exec.root {
+        Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, called(port.0)),
+        None => parts.text("base", "scratch"),
+    };
+    let (form, command) = command(&exec.args);
+    parts.text("form", form).text("command", command);
+    for (name, value) in &exec.env {
+        parts.text(name.clone(), value.clone());
+    }
+    parts.text("working directory", &exec.cwd);
+    parts.text("user", exec.user.as_deref().unwrap_or_default());
+    parts.text("hostname", exec.hostname.as_deref().unwrap_or_default());
+    parts.text("network", format!("{:?}", exec.network));
+    parts.text("security", format!("{:?}", exec.security));
+    parts.text("settings", format!("{:?} {:?} {:?}", exec.shm_size, exec.ulimits, exec.valid_exit_codes));
+    let hosts: Vec<String> = exec.extra_hosts.iter().map(|entry| format!("{}={}", entry.host, entry.ip)).collect();
+    parts.text("extra hosts", hosts.join(" "));
+    for mount in &exec.mounts {
+        mount_parts(mount, inputs, called, selections, &mut parts)?;
+    }
+    Ok(parts)
+}
+
+fn mount_parts(
+    mount: &Mount,
+    inputs: &[Output],
+    called: &dyn Fn(u32) -> String,
+    selections: &dyn Selections,
+    parts: &mut KeyParts,
+) -> Result<(), EngineError> {
+    let name = format!("mount {}", mount.target);
+    let access = if mount.read_only { "ro" } else { "rw" };
+    match &mount.kind {
+        MountKind::Bind { from, source } => {
+            parts.text(&name, format!("bind {access}"));
+            match &inputs[from.0 as usize] {
+                Output::Snapshot(snapshot) if source.trim_matches('/').is_empty() => {
+                    parts.content(format!("files at {}", mount.target), snapshot.content, called(from.0));
+                }
+                input => {
+                    let digest = selections.path(input, source)?;
+                    parts.files(format!("files at {}", mount.target), digest);
+                }
+            }
+        }
+        MountKind::Cache { from, source, mode, uid, gid, .. } => {
+            parts.text(&name, format!("cache {access} {mode:?} {uid}:{gid}"));
+            if let Some(from) = from {
+                parts.files(
+                    format!("first files at {}", mount.target),
+                    selections.path(&inputs[from.0 as usize], source)?,
+                );
+            }
+        }
+        MountKind::Tmpfs { size } => {
+            parts.text(&name, format!("tmpfs {access} {size:?}"));
+        }
+        MountKind::Secret { id, target, required, mode, uid, gid } => {
+            parts.text(&name, format!("secret {id} {target:?} {required} {mode:o} {uid}:{gid}"));
+        }
+        MountKind::Ssh { id, required, mode, uid, gid } => {
+            parts.text(&name, format!("ssh {id} {required} {mode:o} {uid}:{gid}"));
+        }
+    }
+    Ok(())
+}
+
+/// What is run, as people wrote it, and in which form, so that no two lists of arguments look the same.
+fn command(args: &[String]) -> (&'static str, String) {
+    match args {
+        [shell, flag, script] if shell == "/bin/sh" && flag == "-c" => ("shell", script.clone()),
+        args => ("exec", format!("{args:?}")),
+    }
+}

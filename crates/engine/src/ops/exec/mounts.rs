@@ -1,0 +1,262 @@
+//! The mounts of a RUN step: binds of other trees and caches, made ready for the sandbox.
+
+use super::secret;
+use crate::build::StepContext;
+use crate::error::{EngineError, ErrorKind};
+use crate::ops::file::{copy_into, everything};
+use crate::snapshot::{Output, Realized};
+use kiln_graph::{CacheSharing, Exec, Mount, MountKind, SecretTarget};
+use kiln_sandbox::Writable;
+use kiln_store::{CacheMount, CacheMountKey, Sharing, TempDir};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// Mounts as the sandbox wants them, with what keeps their sources alive.
+pub(crate) struct Prepared {
+    pub(crate) mounts: Vec<kiln_sandbox::Mount>,
+    /// Variables that mounts add to the environment.
+    pub(crate) env: Vec<(String, String)>,
+    _caches: BTreeMap<String, CacheMount>,
+    _trees: Vec<Realized>,
+}
+
+/// Makes all mounts of a step ready. Waits for locked caches.
+pub(crate) fn prepare(
+    exec: &Exec,
+    inputs: &[Output],
+    temporary: &TempDir,
+    context: &StepContext<'_>,
+) -> Result<Prepared, EngineError> {
+    let mut prepared = Prepared { mounts: Vec::new(), env: Vec::new(), _caches: BTreeMap::new(), _trees: Vec::new() };
+    let caches = caches(exec, inputs, context)?;
+    for (number, mount) in exec.mounts.iter().enumerate() {
+        let kind = match &mount.kind {
+            MountKind::Bind { from, source } => {
+                let scratch = temporary.path().join(format!("mount-{number}"));
+                bind(mount, &inputs[from.0 as usize], source, &scratch, temporary, context, &mut prepared)?
+            }
+            MountKind::Cache { from, source, .. } => {
+                let cache = &caches[&cache_key(mount, inputs, context)?];
+                let subpath = if from.is_none() { plain(source) } else { PathBuf::new() };
+                make_inside(cache.path(), &subpath).map_err(|error| {
+                    EngineError::new(ErrorKind::User, format!("cannot use `{source}` of the cache mount"))
+                        .with_source(error)
+                })?;
+                let source = cache.path().to_owned();
+                kiln_sandbox::MountKind::Bind { source, subpath, read_only: mount.read_only, recursive: false }
+            }
+            MountKind::Tmpfs { size } => kiln_sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777 },
+            MountKind::Secret { id, target, required, mode, uid, gid } => {
+                let Some(data) = secret::read(id, *required, context)? else { continue };
+                if let SecretTarget::Env(name) | SecretTarget::FileAndEnv(name) = target {
+                    prepared.env.push((name.clone(), secret::as_variable(id, &data)?));
+                }
+                if matches!(target, SecretTarget::Env(_)) {
+                    continue;
+                }
+                kiln_sandbox::MountKind::Memory { data, mode: *mode, uid: *uid, gid: *gid }
+            }
+            MountKind::Ssh { required: false, .. } => continue,
+            MountKind::Ssh { .. } => {
+                let text = "`RUN --mount=type=ssh,required` is not supported yet";
+                return Err(EngineError::new(ErrorKind::Unsupported, text));
+            }
+        };
+        prepared.mounts.push(kiln_sandbox::Mount { target: PathBuf::from(&mount.target), kind });
+    }
+    prepared._caches = caches;
+    Ok(prepared)
+}
+
+/// Lower directories for an overlay, of which there must be at least one.
+pub(crate) fn or_empty(paths: &[PathBuf], temporary: &TempDir) -> Result<Vec<PathBuf>, EngineError> {
+    if !paths.is_empty() {
+        return Ok(paths.to_vec());
+    }
+    let empty = temporary.path().join("empty");
+    std::fs::create_dir_all(&empty).map_err(EngineError::io("make", &empty))?;
+    Ok(vec![empty])
+}
+
+/// Makes a directory below `root` with its parents. Steps have written what is there, so its links lead nowhere outside.
+fn make_inside(root: &Path, path: &Path) -> io::Result<()> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let mut parent = root.try_clone()?;
+    let mut made = PathBuf::new();
+    for name in path {
+        made.push(name);
+        let open = || rustix::fs::openat2(&root, &made, flags, Mode::empty(), inside);
+        parent = match open() {
+            Err(Errno::NOENT) => {
+                // A parallel step may make it as well; a link that leads nowhere stays one, and is an error.
+                match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => open()?,
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            opened => opened?,
+        };
+    }
+    Ok(())
+}
+
+fn plain(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
+}
+
+fn bind(
+    mount: &Mount,
+    input: &Output,
+    source: &str,
+    scratch: &Path,
+    temporary: &TempDir,
+    context: &StepContext<'_>,
+    prepared: &mut Prepared,
+) -> Result<kiln_sandbox::MountKind, EngineError> {
+    let (lower, subpath) = match input {
+        Output::Snapshot(snapshot) => {
+            let realized = context.build.realize(snapshot)?;
+            let lower = or_empty(&realized.paths, temporary)?;
+            prepared._trees.push(realized);
+            (lower, plain(source))
+        }
+        Output::Context(local) => {
+            let (realized, subpath) = context.materialize(local, source)?;
+            let lower = or_empty(&realized.paths, temporary)?;
+            prepared._trees.push(realized);
+            (lower, subpath)
+        }
+    };
+    if let ([only], true) = (&lower[..], mount.read_only) {
+        return Ok(kiln_sandbox::MountKind::Bind { source: only.clone(), subpath, read_only: true, recursive: false });
+    }
+    let writable = if mount.read_only {
+        None
+    } else {
+        let writable = Writable { upper: scratch.join("upper"), work: scratch.join("work") };
+        for directory in [&writable.upper, &writable.work] {
+            std::fs::create_dir_all(directory).map_err(EngineError::io("make", directory))?;
+        }
+        Some(writable)
+    };
+    Ok(kiln_sandbox::MountKind::Overlay { lower, writable, subpath })
+}
+
+/// All caches of a step. Each is taken once, however often it is mounted, and in the order of the keys: two steps with the same
+/// caches never wait for each other.
+fn caches(
+    exec: &Exec,
+    inputs: &[Output],
+    context: &StepContext<'_>,
+) -> Result<BTreeMap<String, CacheMount>, EngineError> {
+    let mut wanted: BTreeMap<String, &Mount> = BTreeMap::new();
+    for mount in exec.mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Cache { .. })) {
+        let first = wanted.entry(cache_key(mount, inputs, context)?).or_insert(mount);
+        if strictness(mount) > strictness(first) {
+            *first = mount;
+        }
+    }
+    wanted.into_iter().map(|(key, mount)| Ok((key.clone(), cache(mount, key, inputs, context)?))).collect()
+}
+
+fn strictness(mount: &Mount) -> u8 {
+    match mount.kind {
+        MountKind::Cache { sharing: CacheSharing::Locked, .. } => 2,
+        MountKind::Cache { sharing: CacheSharing::Private, .. } => 1,
+        _ => 0,
+    }
+}
+
+/// What tells a cache from others: its id, and what it starts as. One that belongs to somebody is another one, as in BuildKit.
+fn cache_key(mount: &Mount, inputs: &[Output], context: &StepContext<'_>) -> Result<String, EngineError> {
+    let MountKind::Cache { id, from, source, mode, uid, gid, .. } = &mount.kind else {
+        return Err(EngineError::new(ErrorKind::Internal, "not a cache mount"));
+    };
+    let mut key = id.clone();
+    if let Some(from) = from {
+        key.push_str(&format!("|from={}", context.selections().path(&inputs[from.0 as usize], source)?));
+    }
+    if mode.is_some() || *uid != 0 || *gid != 0 {
+        key.push_str(&format!("|{:o} {uid}:{gid}", mode.unwrap_or(0o755)));
+    }
+    Ok(key)
+}
+
+fn cache(mount: &Mount, key: String, inputs: &[Output], context: &StepContext<'_>) -> Result<CacheMount, EngineError> {
+    let MountKind::Cache { id, sharing, from, source, mode, uid, gid } = &mount.kind else {
+        return Err(EngineError::new(ErrorKind::Internal, "not a cache mount"));
+    };
+    let from = from.map(|port| &inputs[port.0 as usize]);
+    let sharing = match sharing {
+        CacheSharing::Shared => Sharing::Shared,
+        CacheSharing::Private => Sharing::Private,
+        CacheSharing::Locked => Sharing::Locked,
+    };
+    let mut seeding = None;
+    let cache = context.store().acquire_cache_mount(
+        &CacheMountKey::new(key),
+        sharing,
+        |directory| {
+            let made = from.map_or(Ok(()), |from| seed(from, source, directory, context)).and_then(|()| {
+                std::fs::set_permissions(directory, PermissionsExt::from_mode(mode.unwrap_or(0o755)))
+                    .map_err(EngineError::io("set the mode of", directory))?;
+                chown(directory, Some(*uid), Some(*gid)).map_err(EngineError::io("set the owner of", directory))
+            });
+            made.map_err(|error| {
+                let text = error.message.clone();
+                seeding = Some(error);
+                text.into()
+            })
+        },
+        || !context.cancel().is_cancelled(),
+    );
+    cache.map_err(|error| {
+        if context.cancel().is_cancelled() {
+            return EngineError::cancelled();
+        }
+        seeding.unwrap_or_else(|| {
+            EngineError::new(ErrorKind::Internal, format!("failed to open the cache mount `{id}`")).with_source(error)
+        })
+    })
+}
+
+/// Fills a new cache with what it starts as.
+fn seed(from: &Output, source: &str, directory: &Path, context: &StepContext<'_>) -> Result<(), EngineError> {
+    match from {
+        Output::Context(local) => copy_into(directory, local.as_ref(), &everything(source, true), context.cancel()),
+        Output::Snapshot(snapshot) => {
+            let realized = context.build.realize(snapshot)?;
+            copy_into(directory, realized.tree.as_ref(), &everything(source, false), context.cancel())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn directories_are_made_inside_only() {
+        let outside = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        symlink(outside.path(), root.path().join("out")).unwrap();
+        symlink("../../../../../../..", root.path().join("up")).unwrap();
+        symlink("real", root.path().join("link")).unwrap();
+        for path in ["a/b", "real/c", "link/d", "up/e"] {
+            make_inside(root.path(), Path::new(path)).unwrap();
+        }
+        for made in ["a/b", "real/c", "real/d", "e"] {
+            assert!(root.path().join(made).is_dir(), "{made}");
+        }
+        assert!(make_inside(root.path(), Path::new("out/f")).is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        make_inside(root.path(), Path::new("")).unwrap();
+    }
+}

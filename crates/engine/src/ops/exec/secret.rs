@@ -1,0 +1,45 @@
+//! Secrets: read when a step needs them, handed to its sandbox, kept nowhere.
+
+use crate::build::StepContext;
+use crate::error::{EngineError, ErrorKind};
+use crate::request::SecretSource;
+use std::io::Read;
+
+/// BuildKit's limit for one secret.
+const MAX_SIZE: u64 = 500 * 1024;
+
+/// The bytes of a secret; nothing if the user gave none of that id and the step can do without.
+pub(super) fn read(id: &str, required: bool, context: &StepContext<'_>) -> Result<Option<Vec<u8>>, EngineError> {
+    let bytes = match context.build.secrets.get(id) {
+        None if required => {
+            return Err(EngineError::new(ErrorKind::User, format!("the step needs the secret `{id}`"))
+                .with_hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`")));
+        }
+        None => return Ok(None),
+        Some(SecretSource::Value(value)) => value.0.clone(),
+        Some(SecretSource::File(path)) => {
+            let unreadable = |error| {
+                let text = format!("failed to read the secret `{id}` from `{}`", path.display());
+                EngineError::new(ErrorKind::User, text).with_source(error)
+            };
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(path).map_err(unreadable)?;
+            file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+            bytes
+        }
+    };
+    if bytes.len() as u64 > MAX_SIZE {
+        let text = format!("the secret `{id}` is larger than {MAX_SIZE} bytes");
+        return Err(EngineError::new(ErrorKind::User, text));
+    }
+    Ok(Some(bytes))
+}
+
+/// A secret as the value of a variable.
+pub(super) fn as_variable(id: &str, data: &[u8]) -> Result<String, EngineError> {
+    let text = std::str::from_utf8(data).ok().filter(|text| !text.contains('\0'));
+    text.map(str::to_owned).ok_or_else(|| {
+        EngineError::new(ErrorKind::User, format!("the secret `{id}` cannot be the value of a variable"))
+            .with_hint("a variable is UTF-8 without NUL bytes; mount it as a file instead")
+    })
+}

@@ -1,0 +1,382 @@
+//! What a COPY or ADD selects from a tree: wildcards, links of the sources followed, exclusions, and the digest of it all.
+
+use kiln_digest::{ContentDigest, Hasher};
+use kiln_graph::Copy;
+use kiln_layer::{Entry, Kind, Tree, TreeError, resolve};
+use kiln_solver::FileListing;
+use kiln_sources::local::{BadPattern, IgnoreRules, Pattern, Verdict};
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// All that one copy action takes, by source.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    pub(crate) matches: Vec<Match>,
+    /// The digest of all that was selected: what a cache key depends on.
+    pub(crate) digest: ContentDigest,
+}
+
+/// One source, or one match of a source with wildcards.
+#[derive(Debug)]
+pub(crate) struct Match {
+    /// The path as it was named, without links followed: its last component names the copy.
+    pub(crate) named: PathBuf,
+    /// With `--parents`, how many components of `named` are not made in the destination: those before `/./`.
+    pub(crate) pivot: usize,
+    /// The source itself first, then, for a directory, all below it in the order of a walk.
+    pub(crate) files: Vec<Selected>,
+}
+
+/// One file, directory, link or device.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    /// Where it is in the tree that is copied from.
+    pub(crate) path: PathBuf,
+    /// Its path below the source; empty for the source itself.
+    pub(crate) relative: PathBuf,
+    pub(crate) entry: Entry,
+    pub(crate) xattrs: Vec<(OsString, Vec<u8>)>,
+    /// The digest of a regular file's bytes.
+    pub(crate) content: Option<ContentDigest>,
+    /// The digest of metadata and content.
+    pub(crate) identity: [u8; 16],
+}
+
+impl Match {
+    /// The path of a file below the source, as the source was named.
+    pub(crate) fn name_of(&self, file: &Selected) -> PathBuf {
+        join(&self.named, &file.relative)
+    }
+}
+
+/// As [`Path::join`], but an empty path adds no slash.
+pub(crate) fn join(path: &Path, relative: &Path) -> PathBuf {
+    if relative.as_os_str().is_empty() { path.to_owned() } else { path.join(relative) }
+}
+
+/// Why nothing can be selected.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SelectError {
+    #[error("`{path}` does not exist {place}")]
+    NotFound { path: String, place: &'static str },
+    #[error(transparent)]
+    Pattern(#[from] BadPattern),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// Selects what `copy` takes from `tree` and hashes it.
+pub(crate) fn select(tree: &dyn Tree, copy: &Copy) -> Result<Selection, SelectError> {
+    let mut exclude = IgnoreRules::default();
+    for pattern in &copy.exclude {
+        exclude.add(pattern)?;
+    }
+    let mut selection = Selection { matches: Vec::new(), digest: ContentDigest::of_bytes(b"") };
+    for source in &copy.sources {
+        let pivot = source
+            .split_once("/./")
+            .filter(|_| copy.parents)
+            .map_or(0, |(before, _)| plain(before).components().count());
+        for named in matches(tree, source, copy)? {
+            let mut walk = Walk { tree, exclude: &exclude, from_context: copy.from_context, files: Vec::new() };
+            walk.start(&named, copy)?;
+            selection.matches.push(Match { named, pivot, files: walk.files });
+        }
+    }
+    hash(tree, &mut selection, copy.from_context)?;
+    selection.digest = selection.compute_digest();
+    Ok(selection)
+}
+
+fn place(copy: &Copy) -> &'static str {
+    if copy.from_context { "in the build context" } else { "in the image or stage that is copied from" }
+}
+
+/// A path below the root, `..` resolved as far as it goes.
+fn plain(path: &str) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => plain.push(name),
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    plain
+}
+
+/// The paths that a source names. A source without wildcards must exist; one with wildcards may match nothing.
+fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, SelectError> {
+    let plain = plain(source);
+    let not_found = || SelectError::NotFound { path: source.to_owned(), place: place(copy) };
+    let plain_text = plain.to_str().ok_or_else(not_found)?;
+    if !Pattern::has_wildcards(plain_text) {
+        let resolved = resolve(tree, &plain, !copy.parents)?;
+        tree.entry(&resolved)?.ok_or_else(not_found)?;
+        return Ok(vec![plain]);
+    }
+    // Only what stands below the components without wildcards can match.
+    let fixed: PathBuf =
+        plain.components().take_while(|part| !part.as_os_str().to_str().is_some_and(Pattern::has_wildcards)).collect();
+    let pattern = Pattern::new(plain_text)?;
+    let depth = if plain_text.contains("**") { usize::MAX } else { plain.components().count() };
+    let mut found = Vec::new();
+    collect_matches(tree, &fixed, &pattern, depth, &mut found)?;
+    Ok(found)
+}
+
+fn collect_matches(
+    tree: &dyn Tree,
+    directory: &Path,
+    pattern: &Pattern,
+    depth: usize,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), SelectError> {
+    let resolved = resolve(tree, directory, true)?;
+    if !tree.entry(&resolved)?.is_some_and(|entry| entry.is_directory()) {
+        return Ok(());
+    }
+    for (name, entry) in tree.children(&resolved)? {
+        let path = directory.join(&name);
+        if pattern.matches(path.as_os_str().as_encoded_bytes()) {
+            found.push(path);
+        } else if entry.is_directory() && path.components().count() < depth {
+            collect_matches(tree, &path, pattern, depth, found)?;
+        }
+    }
+    Ok(())
+}
+
+struct Walk<'a> {
+    tree: &'a dyn Tree,
+    exclude: &'a IgnoreRules,
+    from_context: bool,
+    files: Vec<Selected>,
+}
+
+impl Walk<'_> {
+    fn start(&mut self, named: &Path, copy: &Copy) -> Result<(), SelectError> {
+        // A link that is named stands for what it leads to; with `--parents` it stays a link among others.
+        let resolved = resolve(self.tree, named, !copy.parents)?;
+        let not_found = || SelectError::NotFound { path: named.display().to_string(), place: place(copy) };
+        let entry = self.tree.entry(&resolved)?.ok_or_else(not_found)?;
+        if entry.is_directory() {
+            self.push(resolved.clone(), PathBuf::new(), entry)?;
+            return self.below(&resolved, Path::new(""), &self.exclude.root());
+        }
+        let name = Path::new(named.file_name().unwrap_or_default());
+        if !self.exclude.judge_from_root(name).is_ignored() {
+            self.push(resolved, PathBuf::new(), entry)?;
+        }
+        Ok(())
+    }
+
+    fn below(&mut self, path: &Path, relative: &Path, verdict: &Verdict) -> Result<(), SelectError> {
+        for (name, entry) in self.tree.children(path)? {
+            let (path, relative) = (path.join(&name), relative.join(&name));
+            let judged = self.exclude.judge(&relative, verdict);
+            let is_directory = entry.is_directory();
+            if !judged.is_ignored() {
+                self.push(path.clone(), relative.clone(), entry)?;
+            } else if !is_directory || !self.exclude.may_keep_below(&relative) {
+                continue;
+            }
+            if is_directory {
+                self.below(&path, &relative, &judged)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, path: PathBuf, relative: PathBuf, mut entry: Entry) -> Result<(), SelectError> {
+        if entry.kind == Kind::Socket {
+            return Ok(());
+        }
+        if self.from_context && path.as_os_str().is_empty() {
+            // The context's own directory is where the user happens to work; only what is in it counts.
+            entry.mode = 0o755;
+        }
+        if self.from_context {
+            // Who owns a file on the user's machine says nothing about the image.
+            (entry.uid, entry.gid) = (0, 0);
+        }
+        self.files.push(Selected { path, relative, entry, xattrs: Vec::new(), content: None, identity: [0; 16] });
+        Ok(())
+    }
+}
+
+/// Reads attributes and hashes, on all cores.
+fn hash(tree: &dyn Tree, selection: &mut Selection, from_context: bool) -> Result<(), TreeError> {
+    let mut files: Vec<&mut Selected> = selection.matches.iter_mut().flat_map(|m| &mut m.files).collect();
+    let threads = if files.len() < 64 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let failed = Mutex::new(None);
+    let next = AtomicUsize::new(0);
+    let size = files.len().div_ceil(threads * 8).max(1);
+    let chunks: Vec<Mutex<&mut [&mut Selected]>> = files.chunks_mut(size).map(Mutex::new).collect();
+    let work = || {
+        while let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut chunk = chunk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for file in chunk.iter_mut() {
+                if let Err(error) = file.hash(tree, from_context) {
+                    failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+                    return;
+                }
+            }
+        }
+    };
+    if threads == 1 {
+        work();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+    }
+    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+impl Selected {
+    fn hash(&mut self, tree: &dyn Tree, from_context: bool) -> Result<(), TreeError> {
+        let entry = &self.entry;
+        let is_context_root = from_context && self.path.as_os_str().is_empty();
+        if matches!(entry.kind, Kind::File | Kind::Directory) && !is_context_root {
+            self.xattrs = tree.xattrs(&self.path)?;
+        }
+        if entry.is_file() {
+            self.content = Some(tree.content(&self.path, entry)?);
+        }
+        let mut hasher = Hasher::new("kiln file v1");
+        match &entry.kind {
+            Kind::File => {
+                hasher.field(b"f").field(self.content.as_ref().map_or(&[], |content| &content.as_bytes()[..]))
+            }
+            Kind::Directory => hasher.field(b"d"),
+            Kind::Symlink(target) => hasher.field(b"l").field(target.as_encoded_bytes()),
+            Kind::Fifo => hasher.field(b"p"),
+            Kind::Socket => hasher.field(b"s"),
+            Kind::Character { major, minor } => hasher.field(b"c").number(u64::from(*major)).number(u64::from(*minor)),
+            Kind::Block { major, minor } => hasher.field(b"b").number(u64::from(*major)).number(u64::from(*minor)),
+        };
+        // A symbolic link has no mode of its own.
+        let mode = if matches!(entry.kind, Kind::Symlink(_)) { 0 } else { entry.mode };
+        hasher.number(u64::from(mode)).number(u64::from(entry.uid)).number(u64::from(entry.gid));
+        for (name, value) in &self.xattrs {
+            hasher.field(name.as_encoded_bytes()).field(value);
+        }
+        self.identity.copy_from_slice(&hasher.content().as_bytes()[..16]);
+        Ok(())
+    }
+}
+
+impl Selection {
+    fn compute_digest(&self) -> ContentDigest {
+        let mut hasher = Hasher::new("kiln selection v1");
+        for found in &self.matches {
+            hasher.field(found.named.as_os_str().as_encoded_bytes()).number(found.files.len() as u64);
+            for file in &found.files {
+                hasher.field(file.relative.as_os_str().as_encoded_bytes()).field(&file.identity);
+            }
+        }
+        hasher.content()
+    }
+
+    /// The name of the one file that was selected; empty for a directory.
+    pub(crate) fn file_name(&self) -> PathBuf {
+        match &self.matches[..] {
+            [found] if found.files.first().is_some_and(|file| !file.entry.is_directory()) => {
+                found.named.file_name().map(PathBuf::from).unwrap_or_default()
+            }
+            _ => PathBuf::new(),
+        }
+    }
+
+    /// The files as people know them, to say later which one changed.
+    pub(crate) fn listing(&self) -> FileListing {
+        let mut files = Vec::new();
+        for found in &self.matches {
+            for file in found.files.iter().filter(|file| !file.entry.is_directory()) {
+                files.push((found.name_of(file).to_string_lossy().into_owned(), file.identity));
+            }
+        }
+        files.sort_unstable();
+        files.dedup();
+        FileListing { files }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_graph::{Port, Unpack};
+    use kiln_layer::Directory;
+
+    fn copy(sources: &[&str], exclude: &[&str]) -> Copy {
+        Copy {
+            from: Port(0),
+            sources: sources.iter().map(|s| (*s).to_owned()).collect(),
+            dest: "/".into(),
+            owner: None,
+            mode: None,
+            unpack: Unpack::No,
+            parents: false,
+            exclude: exclude.iter().map(|s| (*s).to_owned()).collect(),
+            link: false,
+            from_context: true,
+        }
+    }
+
+    fn tree(files: &[&str]) -> (tempfile::TempDir, Directory) {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+        let tree = Directory::new(directory.path()).unwrap();
+        (directory, tree)
+    }
+
+    fn selected(tree: &dyn Tree, copy: &Copy) -> Vec<String> {
+        let selection = select(tree, copy).unwrap();
+        selection.listing().files.into_iter().map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn sources_table() {
+        let (_directory, tree) = tree(&["a.go", "b.go", "b.txt", "x/c.go", "x/y/d.go"]);
+        for (sources, exclude, expected) in [
+            (&["a.go"][..], &[][..], &["a.go"][..]),
+            (&["/a.go"], &[], &["a.go"]),
+            (&["../../a.go"], &[], &["a.go"]),
+            (&["*.go"], &[], &["a.go", "b.go"]),
+            (&["b*"], &[], &["b.go", "b.txt"]),
+            (&["none*"], &[], &[]),
+            (&["x"], &[], &["x/c.go", "x/y/d.go"]),
+            (&["x/*"], &[], &["x/c.go", "x/y/d.go"]),
+            (&["."], &[], &["a.go", "b.go", "b.txt", "x/c.go", "x/y/d.go"]),
+            (&["."], &["**/*.go"], &["b.txt"]),
+            (&["."], &["x", "!x/y"], &["a.go", "b.go", "b.txt", "x/y/d.go"]),
+        ] {
+            assert_eq!(selected(&tree, &copy(sources, exclude)), expected, "{sources:?} {exclude:?}");
+        }
+        let error = select(&tree, &copy(&["nope"], &[])).unwrap_err();
+        assert_eq!(error.to_string(), "`nope` does not exist in the build context");
+    }
+
+    #[test]
+    fn digest_follows_content_and_mode_but_not_time() {
+        let (directory, tree) = tree(&["f"]);
+        let digest = || select(&tree, &copy(&["f"], &[])).unwrap().digest;
+        let first = digest();
+        let file = directory.path().join("f");
+        let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        std::fs::File::options().write(true).open(&file).unwrap().set_times(times).unwrap();
+        assert_eq!(digest(), first);
+        std::fs::write(&file, "other").unwrap();
+        assert_ne!(digest(), first);
+    }
+}

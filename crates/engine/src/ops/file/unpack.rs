@@ -1,0 +1,175 @@
+//! ADD of archives: unpacked beside the layer, then linked into it, so that nothing of an archive is ever resolved in the layer
+//! or outside it.
+
+use super::select::{Match, Selection, select};
+use super::write::{LayerWriter, WriteError};
+use crate::build::StepContext;
+use crate::error::{EngineError, ErrorKind};
+use crate::ops::file::everything;
+use kiln_digest::ContentDigest;
+use kiln_graph::{Copy, Unpack};
+use kiln_layer::{ApplyOptions, Contents, Directory, Kind, Meta, Stoppable, Tree, apply, decompress, decompress_ahead};
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::{Arc, OnceLock};
+
+/// Copies a selection, archives in it unpacked.
+pub(super) fn copy(
+    writer: &LayerWriter<'_>,
+    copy: &Copy,
+    from: &dyn Tree,
+    selection: &Selection,
+    context: &StepContext<'_>,
+) -> Result<(), EngineError> {
+    for found in &selection.matches {
+        let archive = match &found.files[..] {
+            [file] if file.entry.is_file() => {
+                let file = from.open(&file.path).map_err(EngineError::internal("failed to read what is added"))?;
+                is_archive(file).map_err(EngineError::io("read", &found.named))?
+            }
+            _ => None,
+        };
+        match archive {
+            Some(file) => {
+                let expected = found.files[0].content;
+                unpack(writer, copy, found, Hashed::new(file), expected, context)?;
+            }
+            None if copy.unpack == Unpack::Always => {
+                let text = format!("`{}` is not a tar archive", found.named.display());
+                return Err(
+                    EngineError::new(ErrorKind::User, text).with_hint("leave out `--unpack` to copy it as it is")
+                );
+            }
+            None => writer.copy(copy, from, std::slice::from_ref(found), None).map_err(EngineError::write)?,
+        }
+    }
+    Ok(())
+}
+
+/// The file again, if it is a tar archive, compressed or not.
+fn is_archive(mut file: std::fs::File) -> std::io::Result<Option<std::fs::File>> {
+    let mut header = Vec::new();
+    let stream = file.try_clone().and_then(decompress);
+    // A stream that cannot be decompressed is a file like any other.
+    let Ok(()) = stream.and_then(|stream| stream.take(512).read_to_end(&mut header).map(drop)) else { return Ok(None) };
+    file.seek(SeekFrom::Start(0))?;
+    Ok(is_tar_header(&header).then_some(file))
+}
+
+/// Whether a block has the checksum of a tar header (POSIX.1-2017, pax, ustar Header Block).
+fn is_tar_header(block: &[u8]) -> bool {
+    if block.len() != 512 || block.iter().all(|&byte| byte == 0) {
+        return false;
+    }
+    let field = String::from_utf8_lossy(&block[148..156]);
+    let digits = field.trim_matches([' ', '\0']);
+    let Ok(expected) = u64::from_str_radix(digits, 8) else { return false };
+    let sum: u64 = block
+        .iter()
+        .enumerate()
+        .map(|(at, &b)| if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(b) })
+        .sum();
+    sum == expected
+}
+
+fn unpack(
+    writer: &LayerWriter<'_>,
+    copy: &Copy,
+    found: &Match,
+    file: Hashed,
+    expected: Option<ContentDigest>,
+    context: &StepContext<'_>,
+) -> Result<(), EngineError> {
+    let temporary = context.temp_dir()?;
+    let unpacked = temporary.path().join("fs");
+    let actual = Arc::clone(&file.digest);
+    let stop = context.cancel().flag();
+    let stream = decompress_ahead(file).map_err(EngineError::io("read", &found.named))?;
+    let applied = apply(
+        Stoppable::new(stream, &stop),
+        &unpacked,
+        &ApplyOptions { contents: Contents::Files, ..ApplyOptions::default() },
+    );
+    // The bytes that were unpacked must be those that the key was made from. One that changed may not even be an archive.
+    let known = actual.get().is_some() || applied.is_ok();
+    if known && actual.get() != expected.as_ref() {
+        return Err(EngineError::write(WriteError::Changed { path: found.named.clone() }));
+    }
+    applied.map_err(|error| {
+        EngineError::new(ErrorKind::User, format!("failed to unpack `{}`", found.named.display())).with_source(error)
+    })?;
+    let tree = Directory::new(&unpacked).map_err(EngineError::internal("failed to read the unpacked archive"))?;
+    let all = select(&tree, &everything("/", false)).map_err(EngineError::select)?;
+    let root = writer.archive_root(copy).map_err(EngineError::write)?;
+    let owner = writer.owner(copy.owner.as_ref()).map_err(EngineError::write)?;
+    for file in all.matches.into_iter().flat_map(|found| found.files) {
+        context.check_cancelled()?;
+        if file.relative.as_os_str().is_empty() {
+            continue;
+        }
+        let dest = root.join(&file.relative);
+        let mut meta = Meta::of(&file.entry, file.xattrs);
+        if let Some((uid, gid)) = owner {
+            (meta.uid, meta.gid) = (uid, gid);
+        }
+        let builder = writer.builder();
+        let same = meta.mode == file.entry.mode && (meta.uid, meta.gid) == (file.entry.uid, file.entry.gid);
+        let made = match &file.entry.kind {
+            Kind::Directory => builder.directory(&dest, &meta),
+            // Links keep the hard links within the archive, and copy nothing.
+            Kind::File if same => builder.link_from(&dest, &unpacked.join(&file.path)).map(drop),
+            Kind::File => {
+                let opened =
+                    tree.open(&file.path).map_err(EngineError::internal("failed to read the unpacked archive"))?;
+                builder.file(&dest, &meta, opened).map(drop)
+            }
+            kind => builder.node(&dest, &meta, kind),
+        };
+        made.map_err(|error| EngineError::write(WriteError::Build(error)))?;
+        if let (Kind::File, Some(content)) = (&file.entry.kind, file.content) {
+            writer.remember(dest, content);
+        }
+    }
+    Ok(())
+}
+
+/// A file whose digest is known once it has been read to its end.
+struct Hashed {
+    file: std::fs::File,
+    hasher: blake3::Hasher,
+    digest: Arc<OnceLock<ContentDigest>>,
+}
+
+impl Hashed {
+    fn new(file: std::fs::File) -> Self {
+        Self { file, hasher: blake3::Hasher::new(), digest: Arc::default() }
+    }
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        if read == 0 && !buffer.is_empty() {
+            self.digest.get_or_init(|| ContentDigest::from_bytes(*self.hasher.finalize().as_bytes()));
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tar_headers_have_the_checksum() {
+        let mut header = [0_u8; 512];
+        header[..4].copy_from_slice(b"name");
+        let sum: u64 = header.iter().map(|&b| u64::from(b)).sum::<u64>() + 8 * u64::from(b' ');
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert!(is_tar_header(&header));
+        header[0] = b'm';
+        assert!(!is_tar_header(&header));
+        assert!(!is_tar_header(&[0; 512]));
+        assert!(!is_tar_header(b"short"));
+    }
+}

@@ -1,0 +1,319 @@
+//! Writing what was selected into a new layer, with the destinations of COPY and ADD.
+
+use super::earlier::Earlier;
+use super::mode::{self, ModeError};
+use super::select::{Match, Selected, join};
+use crate::ops::users::{self, UserError};
+use kiln_digest::ContentDigest;
+use kiln_graph::{Copy, Mkdir, Mkfile, Owner};
+use kiln_layer::{BuildError, Builder, Entry, Kind, Meta, Stoppable, Time, Tree, TreeError, resolve};
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why a layer cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error("`{path}` changed while it was copied\nhint: build again when nothing writes to the build context")]
+    Changed { path: PathBuf },
+    #[error("cannot copy to `{path}`: it is not a directory")]
+    NotADirectory { path: String },
+    #[error(
+        "cannot copy to `/{path}`: what the image has there is {is}\nhint: remove it in a RUN before, or copy to another place"
+    )]
+    InTheWay { path: PathBuf, is: &'static str },
+    #[error("cancelled")]
+    Cancelled,
+    #[error(transparent)]
+    Mode(#[from] ModeError),
+    #[error(transparent)]
+    User(#[from] UserError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// A new layer over a base tree.
+pub(crate) struct LayerWriter<'a> {
+    builder: Builder,
+    base: Arc<dyn Tree>,
+    cancelled: &'a AtomicBool,
+    /// Digests of the files written, so that nobody has to read them again.
+    written: Mutex<HashMap<PathBuf, ContentDigest>>,
+}
+
+impl<'a> LayerWriter<'a> {
+    /// Starts a layer in the directory `into` over `base`.
+    pub(crate) fn new(into: PathBuf, base: Arc<dyn Tree>, cancelled: &'a AtomicBool) -> Result<Self, WriteError> {
+        let builder = Builder::new(into, Some(Arc::clone(&base)))?;
+        Ok(Self { builder, base, cancelled, written: Mutex::default() })
+    }
+
+    /// Ends the layer; the digests of the files that were copied into it are the result.
+    pub(crate) fn finish(self) -> Result<HashMap<PathBuf, ContentDigest>, WriteError> {
+        self.builder.finish()?;
+        Ok(self.written.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn remember(&self, dest: PathBuf, content: ContentDigest) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(dest, content);
+    }
+
+    fn content(&self, dest: &Path) -> Option<ContentDigest> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).get(dest).copied()
+    }
+
+    /// The builder, for members of archives.
+    pub(crate) fn builder(&self) -> &Builder {
+        &self.builder
+    }
+
+    fn entry(&self, path: &Path) -> Result<Option<Entry>, WriteError> {
+        match self.builder.entry(path)? {
+            Some(entry) => Ok(Some(entry)),
+            None => Ok(self.base.entry(path)?),
+        }
+    }
+
+    fn is_directory(&self, path: &Path) -> Result<bool, WriteError> {
+        Ok(path.as_os_str().is_empty() || self.entry(path)?.is_some_and(|entry| entry.is_directory()))
+    }
+
+    /// Makes `path` and its parents where they are missing.
+    fn make_directories(&self, path: &Path, meta: &Meta) -> Result<(), WriteError> {
+        let mut missing = Vec::new();
+        for ancestor in path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty()) {
+            match self.entry(ancestor)? {
+                Some(entry) if entry.is_directory() => break,
+                Some(_) => return Err(WriteError::NotADirectory { path: format!("/{}", ancestor.display()) }),
+                None => missing.push(ancestor),
+            }
+        }
+        for directory in missing.into_iter().rev() {
+            self.builder.directory(directory, meta)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn owner(&self, owner: Option<&Owner>) -> Result<Option<(u32, u32)>, WriteError> {
+        Ok(owner.map(|owner| users::owner(self.base.as_ref(), owner)).transpose()?)
+    }
+
+    /// WORKDIR and the like: makes a directory with its parents; one that is there stays as it is.
+    pub(crate) fn mkdir(&self, mkdir: &Mkdir) -> Result<(), WriteError> {
+        let (uid, gid) = self.owner(mkdir.owner.as_ref())?.unwrap_or_default();
+        let meta = Meta { mode: mkdir.mode, uid, gid, mtime: Time::now(), xattrs: Vec::new() };
+        let path = resolve(self.base.as_ref(), Path::new(&mkdir.path), true)?;
+        self.make_directories(&path, &meta)
+    }
+
+    /// A file of given bytes.
+    pub(crate) fn mkfile(&self, mkfile: &Mkfile) -> Result<(), WriteError> {
+        let (uid, gid) = self.owner(mkfile.owner.as_ref())?.unwrap_or_default();
+        let mode = mkfile.mode.as_ref().map_or(Ok(0o644), |mode| mode::apply(mode, 0o644, false))?;
+        let mut path = resolve(self.base.as_ref(), Path::new(&mkfile.dest), true)?;
+        if mkfile.dest.ends_with('/') || self.is_directory(&path)? {
+            path.push(&mkfile.name);
+        }
+        let now = Time::now();
+        let parents = Meta { mode: 0o755, uid, gid, mtime: now, xattrs: Vec::new() };
+        self.make_directories(path.parent().unwrap_or(Path::new("")), &parents)?;
+        let meta = Meta { mode, uid, gid, mtime: now, xattrs: Vec::new() };
+        let (_, content) = self.builder.file(&path, &meta, &mkfile.data[..])?;
+        self.remember(path, content);
+        Ok(())
+    }
+
+    /// Copies a selection of `from`, linking what `earlier` has.
+    pub(crate) fn copy(
+        &self,
+        copy: &Copy,
+        from: &dyn Tree,
+        matches: &[Match],
+        earlier: Option<&Earlier>,
+    ) -> Result<(), WriteError> {
+        let owner = self.owner(copy.owner.as_ref())?;
+        let (uid, gid) = owner.unwrap_or_default();
+        let parents = Meta { mode: 0o755, uid, gid, mtime: Time::now(), xattrs: Vec::new() };
+        for found in matches {
+            let Some(first) = found.files.first() else { continue };
+            let root = self.destination(copy, found, first)?;
+            self.make_directories(root.parent().unwrap_or(Path::new("")), &parents)?;
+            CopyMatch { writer: self, copy, from, owner, found, root, parents: &parents, earlier }.run()?;
+        }
+        Ok(())
+    }
+
+    /// The directory that an archive is unpacked to, made where it is missing.
+    pub(crate) fn archive_root(&self, copy: &Copy) -> Result<PathBuf, WriteError> {
+        let (uid, gid) = self.owner(copy.owner.as_ref())?.unwrap_or_default();
+        let root = resolve(self.base.as_ref(), Path::new(&copy.dest), true)?;
+        self.make_directories(&root, &Meta { mode: 0o755, uid, gid, mtime: Time::now(), xattrs: Vec::new() })?;
+        Ok(root)
+    }
+
+    /// Where a source goes: into the destination if that is a directory, else to the destination itself.
+    pub(crate) fn destination(&self, copy: &Copy, found: &Match, first: &Selected) -> Result<PathBuf, WriteError> {
+        let resolve = |path: &Path| -> Result<PathBuf, WriteError> {
+            if copy.link { Ok(plain(path)) } else { Ok(resolve(self.base.as_ref(), path, true)?) }
+        };
+        let mut dest = resolve(Path::new(&copy.dest))?;
+        if copy.parents {
+            return resolve(&dest.join(found.named.components().skip(found.pivot).collect::<PathBuf>()));
+        }
+        if !first.entry.is_directory() && (copy.dest.ends_with('/') || self.is_directory(&dest)?) {
+            dest.push(found.named.file_name().unwrap_or_default());
+        }
+        if first.entry.is_directory()
+            && !dest.as_os_str().is_empty()
+            && self.entry(&dest)?.is_some_and(|e| !e.is_directory())
+        {
+            return Err(WriteError::NotADirectory { path: copy.dest.clone() });
+        }
+        Ok(dest)
+    }
+}
+
+/// The components of a path without `.`, `..` and the root.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
+}
+
+/// One source on its way to one destination.
+struct CopyMatch<'a> {
+    writer: &'a LayerWriter<'a>,
+    copy: &'a Copy,
+    from: &'a dyn Tree,
+    owner: Option<(u32, u32)>,
+    found: &'a Match,
+    root: PathBuf,
+    /// What directories get that are made on the way.
+    parents: &'a Meta,
+    earlier: Option<&'a Earlier>,
+}
+
+impl CopyMatch<'_> {
+    fn run(&self) -> Result<(), WriteError> {
+        let (mut rest, mut links) = (Vec::new(), Vec::new());
+        let mut inodes: HashMap<(u64, u64), PathBuf> = HashMap::new();
+        // Directories of the source whose destination was there before: only in those can something be in the way.
+        let mut merged = HashSet::new();
+        for file in &self.found.files {
+            let dest = join(&self.root, &file.relative);
+            let above = file.relative.parent();
+            let there = match above.is_none_or(|above| merged.contains(above)) {
+                true if dest.as_os_str().is_empty() => Some(true),
+                true => self.writer.entry(&dest)?.map(|entry| entry.is_directory()),
+                false => None,
+            };
+            // As Docker has it, nothing is replaced by something of another kind: `COPY root/ /` must not take away a link like
+            // `/lib` with all that is behind it.
+            match (file.entry.is_directory(), there) {
+                (true, Some(false)) => return Err(WriteError::InTheWay { path: dest, is: "not a directory" }),
+                (false, Some(true)) => return Err(WriteError::InTheWay { path: dest, is: "a directory" }),
+                (true, Some(true)) => drop(merged.insert(file.relative.as_path())),
+                _ => {}
+            }
+            if file.entry.is_file() && file.entry.nlink > 1 {
+                // Names of one file within one source stay names of one file.
+                match inodes.entry((file.entry.dev, file.entry.ino)) {
+                    Slot::Occupied(first) => links.push((dest, first.get().clone())),
+                    Slot::Vacant(slot) => {
+                        slot.insert(dest);
+                        rest.push(file);
+                    }
+                }
+            } else if !file.entry.is_directory() {
+                rest.push(file);
+            } else if above.is_some() {
+                self.writer.builder.directory(&dest, &self.meta(file)?)?;
+            } else if there.is_none() {
+                // A directory is copied by its contents: the destination is made as any missing parent is. With `--parents` it is
+                // one of the directories copied.
+                let meta = if self.copy.parents { self.meta(file)? } else { self.parents.clone() };
+                self.writer.builder.directory(&dest, &meta)?;
+            }
+        }
+        let threads = if rest.len() < 64 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let work = || {
+            while let Some(file) = rest.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let written = if self.writer.cancelled.load(Ordering::Relaxed) {
+                    Err(WriteError::Cancelled)
+                } else {
+                    self.write(file)
+                };
+                if let Err(error) = written {
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    next.store(rest.len(), Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)?;
+        for (dest, first) in links {
+            self.writer.builder.hard_link(&dest, &first)?;
+            let content = self.writer.content(&first);
+            content.into_iter().for_each(|content| self.writer.remember(dest.clone(), content));
+        }
+        Ok(())
+    }
+
+    fn meta(&self, file: &Selected) -> Result<Meta, WriteError> {
+        let mut meta = Meta::of(&file.entry, file.xattrs.clone());
+        if let Some((uid, gid)) = self.owner {
+            (meta.uid, meta.gid) = (uid, gid);
+        }
+        if let Some(wanted) = &self.copy.mode {
+            meta.mode = mode::apply(wanted, meta.mode, file.entry.is_directory())?;
+        }
+        Ok(meta)
+    }
+
+    fn write(&self, file: &Selected) -> Result<(), WriteError> {
+        let dest = join(&self.root, &file.relative);
+        let meta = self.meta(file)?;
+        let builder = &self.writer.builder;
+        match &file.entry.kind {
+            Kind::File => {
+                if let Some(same) = self.earlier.and_then(|e| e.same_file(&dest, file.content, file.entry.size, &meta))
+                {
+                    match builder.link_from(&dest, &same) {
+                        Ok(_) => {
+                            file.content.into_iter().for_each(|content| self.writer.remember(dest.clone(), content));
+                            return Ok(());
+                        }
+                        Err(error) if error.is_unlinkable() => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                let opened = self.from.open(&file.path).map_err(|error| match error {
+                    TreeError::NotFound { path } | TreeError::NotAFile { path } | TreeError::NotADirectory { path } => {
+                        WriteError::Changed { path }
+                    }
+                    error => error.into(),
+                })?;
+                let opened = Stoppable::new(opened, self.writer.cancelled);
+                let (_, content) = builder.file(&dest, &meta, opened)?;
+                self.check(file, content)?;
+                self.writer.remember(dest, content);
+                Ok(())
+            }
+            kind => Ok(builder.node(&dest, &meta, kind)?),
+        }
+    }
+
+    /// The bytes that were copied must be those that the key was made from.
+    fn check(&self, file: &Selected, content: ContentDigest) -> Result<(), WriteError> {
+        if file.content == Some(content) { Ok(()) } else { Err(WriteError::Changed { path: file.path.clone() }) }
+    }
+}

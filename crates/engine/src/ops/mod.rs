@@ -1,0 +1,5 @@
+//! The operations of a build: what makes up their keys, and how they are carried out.
+
+pub(crate) mod exec;
+pub(crate) mod file;
+pub(crate) mod users;

@@ -1,0 +1,42 @@
+//! What a build leaves: digests and names for scripts, counts for people.
+
+use crate::lint::Lints;
+use kiln_digest::Digest;
+use std::time::Duration;
+
+/// A build that succeeded.
+#[derive(Debug, Clone)]
+pub struct BuildOutcome {
+    /// Digest of the image's config: the image id, as `--iidfile` tells it. Absent for `local` and `tar` outputs alone.
+    pub config: Option<Digest>,
+    /// Digest of the manifest or index, where an output made one (`oci`, `docker`).
+    pub manifest: Option<ManifestDescriptor>,
+    /// Canonical names that were given to the image.
+    pub names: Vec<String>,
+    /// Steps that ran, and steps whose result was there.
+    pub steps: StepCounts,
+    /// Wall-clock time.
+    pub duration: Duration,
+    /// What the lints found; `None` if nothing.
+    pub lints: Option<Box<Lints>>,
+}
+
+/// A manifest or index that an output wrote.
+#[derive(Debug, Clone)]
+pub struct ManifestDescriptor {
+    /// Its media type.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// How many steps ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    /// Steps that ran.
+    pub ran: u32,
+    /// Steps whose result was there.
+    pub cached: u32,
+}

@@ -1,0 +1,188 @@
+//! What a user asks for: everything that a build depends on besides the store. Plain data, no terminal.
+
+use kiln_graph::{HostEntry, Network, Platform, Ulimit};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The build context.
+    pub context: ContextSource,
+    /// Where the Dockerfile is; `Dockerfile` in the context if absent.
+    pub dockerfile: Option<DockerfileSource>,
+    /// The stage to build; the last one if absent.
+    pub target: Option<String>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`.
+    pub labels: BTreeMap<String, String>,
+    /// Named contexts (`--build-context`).
+    pub contexts: BTreeMap<String, NamedContextSource>,
+    /// Names that the image gets (`--tag`), as the user wrote them.
+    pub tags: Vec<String>,
+    /// Platforms of the image; the host's if empty.
+    pub platforms: Vec<Platform>,
+    /// Which steps run again even though there is a record of them.
+    pub no_cache: NoCache,
+    /// Asks registries again for every base image.
+    pub pull: bool,
+    /// Default network of RUN steps.
+    pub network: Network,
+    /// Further lines of `/etc/hosts` in RUN steps.
+    pub extra_hosts: Vec<HostEntry>,
+    /// Size of `/dev/shm` in RUN steps, in bytes.
+    pub shm_size: Option<u64>,
+    /// Resource limits of RUN steps.
+    pub ulimits: Vec<Ulimit>,
+    /// Secrets by their ids (`--secret`).
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// What happens with the result; kiln's image store if empty.
+    pub outputs: Vec<Output>,
+}
+
+impl BuildRequest {
+    /// A build of a directory with all defaults.
+    pub fn new(context: PathBuf) -> Self {
+        Self {
+            context: ContextSource::Directory(context),
+            dockerfile: None,
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            contexts: BTreeMap::new(),
+            tags: Vec::new(),
+            platforms: Vec::new(),
+            no_cache: NoCache::No,
+            pull: false,
+            network: Network::Default,
+            extra_hosts: Vec::new(),
+            shm_size: None,
+            ulimits: Vec::new(),
+            secrets: BTreeMap::new(),
+            outputs: Vec::new(),
+        }
+    }
+}
+
+/// The main build context.
+#[derive(Debug, Clone)]
+pub enum ContextSource {
+    /// A directory of this machine.
+    Directory(PathBuf),
+}
+
+/// Where the Dockerfile's text comes from.
+#[derive(Debug, Clone)]
+pub enum DockerfileSource {
+    /// A file; a relative path is looked up in the current directory, as `docker build -f` does.
+    File(PathBuf),
+    /// The text itself, with a name for messages (`-f -`).
+    Text {
+        /// What messages call it.
+        name: String,
+        /// The Dockerfile.
+        text: String,
+    },
+}
+
+/// A named context.
+#[derive(Debug, Clone)]
+pub enum NamedContextSource {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// An image of a registry (`docker-image://`).
+    Image(String),
+    /// An OCI image layout (`oci-layout://DIR[:TAG][@DIGEST]`).
+    OciLayout {
+        /// The layout's directory.
+        path: PathBuf,
+        /// Tag or digest of the image in it.
+        reference: Option<String>,
+    },
+}
+
+/// Where a secret comes from. It is read when a step needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file.
+    File(PathBuf),
+    /// An environment variable of kiln's own process, read by whoever makes the request.
+    Value(SecretValue),
+}
+
+/// Bytes that no message shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(pub Vec<u8>);
+
+impl std::fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
+}
+
+/// Which steps run again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NoCache {
+    /// None but those without a record.
+    #[default]
+    No,
+    /// All.
+    All,
+    /// Those of the named stages.
+    Stages(Vec<String>),
+}
+
+/// What happens with the result (`--output`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Into kiln's image store, under the tags.
+    Image,
+    /// An OCI image layout, as a tar archive or a directory.
+    Oci {
+        /// Where it goes.
+        dest: Destination,
+        /// How layers are compressed.
+        compression: LayerCompression,
+    },
+    /// An archive for `docker load`.
+    Docker {
+        /// Where it goes.
+        dest: Destination,
+        /// How layers are compressed.
+        compression: LayerCompression,
+    },
+    /// The files of the final stage, into a directory.
+    Local {
+        /// The directory.
+        dest: PathBuf,
+    },
+    /// The files of the final stage, as a tar archive.
+    Tar {
+        /// Where it goes.
+        dest: Destination,
+    },
+}
+
+/// Where an archive goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A file, replaced when the new one is whole.
+    File(PathBuf),
+    /// A directory (`tar=false`).
+    Directory(PathBuf),
+    /// Standard output (`dest=-`).
+    Stdout,
+}
+
+/// How exported layers are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LayerCompression {
+    /// gzip, which everybody reads.
+    #[default]
+    Gzip,
+    /// Zstandard.
+    Zstd,
+    /// Not at all.
+    Uncompressed,
+}

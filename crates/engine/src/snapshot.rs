@@ -1,0 +1,91 @@
+//! What vertices yield: trees that are made real only when a step or an output needs their files.
+
+use crate::error::{EngineError, ErrorKind};
+use kiln_digest::ContentDigest;
+use kiln_graph::VertexId;
+use kiln_layer::{Stack, Tree};
+use kiln_sources::image::BaseImage;
+use kiln_sources::local::LocalContext;
+use kiln_store::{LayerId, Lease, Store};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The result of a vertex.
+#[derive(Clone)]
+pub(crate) enum Output {
+    /// A stack of layers.
+    Snapshot(Snapshot),
+    /// A directory of the user's. It has no content as a whole: each step depends on the files that it selects.
+    Context(Arc<LocalContext>),
+}
+
+/// A stack of layers: those of a base image, which may not be here yet, and those that steps made on top.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    /// What it is.
+    pub(crate) content: ContentDigest,
+    /// The image at the bottom, and the vertex that brought it in.
+    base: Option<(Arc<BaseImage>, VertexId)>,
+    own: Arc<Vec<LayerId>>,
+}
+
+/// A snapshot whose layers are all here, and stay here while this lives.
+pub(crate) struct Realized {
+    /// The overlay lower directories, the bottom one first.
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) tree: Arc<dyn Tree>,
+    _lease: Lease,
+}
+
+impl Snapshot {
+    /// The files of an image.
+    pub(crate) fn of_image(image: Arc<BaseImage>, vertex: VertexId) -> Self {
+        Self { content: image.content(), base: Some((image, vertex)), own: Arc::default() }
+    }
+
+    /// No files at all.
+    pub(crate) fn empty() -> Self {
+        Self { content: ContentDigest::of_bytes(b""), base: None, own: Arc::default() }
+    }
+
+    /// This snapshot with one more layer, which makes it `content`.
+    pub(crate) fn with_layer(&self, layer: LayerId, content: ContentDigest) -> Self {
+        let own = self.own.iter().copied().chain([layer]).collect();
+        Self { content, base: self.base.clone(), own: Arc::new(own) }
+    }
+
+    /// The image at the bottom, and the vertex that brought it in.
+    pub(crate) fn base(&self) -> Option<&(Arc<BaseImage>, VertexId)> {
+        self.base.as_ref()
+    }
+
+    /// The layers that steps made.
+    pub(crate) fn own_layers(&self) -> &[LayerId] {
+        &self.own
+    }
+}
+
+impl Realized {
+    /// Keeps layers from being pruned and opens them.
+    pub(crate) fn new(store: &Store, layers: Vec<LayerId>) -> Result<Self, EngineError> {
+        let lease = store.lease(&layers).map_err(|error| {
+            EngineError::new(ErrorKind::Internal, "a layer that the build needs was removed meanwhile")
+                .with_hint("another process pruned the store; build again")
+                .with_source(error)
+        })?;
+        let paths: Vec<PathBuf> = topmost(&layers).map(|layer| store.layer_path(layer)).collect();
+        let tree = Stack::new(paths.clone()).map_err(|error| {
+            EngineError::new(ErrorKind::Internal, "failed to open the layers")
+                .with_hint("if somebody removed files of the store, `kiln prune` forgets what needed them")
+                .with_source(error)
+        })?;
+        let tree = Arc::new(tree);
+        Ok(Self { paths, tree, _lease: lease })
+    }
+}
+
+/// The layers without those that come again further up: overlayfs refuses a directory that is there twice, and the upper one
+/// makes every change of the lower one again.
+fn topmost(layers: &[LayerId]) -> impl Iterator<Item = LayerId> {
+    layers.iter().enumerate().filter(|(at, layer)| !layers[at + 1..].contains(layer)).map(|(_, layer)| *layer)
+}
