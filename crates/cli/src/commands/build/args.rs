@@ -1,0 +1,115 @@
+//! The options of `kiln build`: those of `docker buildx build` under the same names, as far as kiln has them.
+
+use super::contexts;
+use super::output;
+use super::secret;
+use crate::commands::call;
+use crate::error::UsageError;
+use crate::progress::ModeChoice;
+use crate::values;
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use kiln_engine::{NamedContextSource, Output};
+use kiln_graph::{HostEntry, Network, Platform, Ulimit};
+use std::path::PathBuf;
+
+/// Options of `kiln build`.
+#[derive(Debug, Args)]
+#[command(override_usage = "kiln build [OPTIONS] CONTEXT")]
+pub(crate) struct BuildArgs {
+    /// The directory that COPY and ADD take files from
+    #[arg(value_name = "CONTEXT")]
+    pub(super) context: Vec<PathBuf>,
+
+    /// The Dockerfile; `-` reads it from standard input [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// A name for the image
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]", value_parser = values::tag)]
+    pub(super) tags: Vec<String>,
+    /// The stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    pub(super) target: Option<String>,
+    /// The value of an ARG; without a value, that of the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(super) build_args: Vec<String>,
+    /// Another context, for COPY --from, RUN --mount=from and FROM: a directory, oci-layout://DIR[:TAG][@DIGEST] or
+    /// docker-image://REFERENCE
+    #[arg(long = "build-context", value_name = "NAME=CONTEXT", value_parser = contexts::named)]
+    pub(super) build_contexts: Vec<(String, NamedContextSource)>,
+    /// A label of the image
+    #[arg(long = "label", value_name = "NAME[=VALUE]")]
+    pub(super) labels: Vec<String>,
+    /// The platform to build for [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', value_parser = values::platform)]
+    pub(super) platform: Vec<Platform>,
+
+    /// Run every step again
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub(super) no_cache: bool,
+    /// Run every step of these stages again
+    #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
+    pub(super) no_cache_filter: Vec<String>,
+    /// Ask registries again for every base image
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub(super) pull: bool,
+
+    /// A secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME][,type=file|env]
+    #[arg(long = "secret", value_name = "SECRET", value_parser = secret::parse)]
+    pub(super) secrets: Vec<secret::Secret>,
+    /// The network of RUN steps
+    #[arg(long, value_name = "default|none|host", default_value = "default", value_parser = values::network)]
+    pub(super) network: Network,
+    /// A further line of /etc/hosts in RUN steps
+    #[arg(long = "add-host", value_name = "HOST:IP", value_parser = values::host)]
+    pub(super) add_hosts: Vec<HostEntry>,
+    /// The size of /dev/shm in RUN steps, for instance 128m
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    pub(super) shm_size: Option<u64>,
+    /// A resource limit of RUN steps
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit)]
+    pub(super) ulimits: Vec<Ulimit>,
+
+    /// Where the result goes: type=image|oci|docker|local|tar[,dest=PATH][,tar=false]
+    /// [,compression=gzip|zstd|uncompressed]; a directory; or `-` [default: type=image]
+    #[arg(short, long = "output", value_name = "OUTPUT", value_parser = output::parse)]
+    pub(super) outputs: Vec<Output>,
+    /// Write the image id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(super) iidfile: Option<PathBuf>,
+    /// Write the digests and names of the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) metadata_file: Option<PathBuf>,
+
+    /// What to do: build, or check, outline or targets, which tell of the Dockerfile; [,format=text|json]
+    /// [,ignorestatus=BOOL] [default: build]
+    #[arg(long, value_name = "METHOD", value_parser = call::parse)]
+    pub(super) call: Option<call::Call>,
+    /// Lint the Dockerfile instead of building it; short for --call=check
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub(super) check: bool,
+
+    /// How to show progress [env: BUILDKIT_PROGRESS] [default: auto]
+    #[arg(long, value_name = "MODE")]
+    pub(super) progress: Option<ModeChoice>,
+    /// Show nothing but the image id
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub(super) quiet: bool,
+}
+
+impl BuildArgs {
+    /// What to do instead of building, if anything.
+    pub(super) fn call(&self) -> Result<Option<call::Call>, UsageError> {
+        match (self.call, self.check) {
+            (Some(call), true) if call.method != call::Method::Check => {
+                Err(UsageError::new("`--check` and `--call` contradict each other").hint("leave one out"))
+            }
+            (None, true) => Ok(Some(call::Call::check())),
+            (call, _) => Ok(call.filter(|call| call.method != call::Method::Build)),
+        }
+    }
+}

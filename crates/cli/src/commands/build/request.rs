@@ -1,0 +1,141 @@
+//! The request that the arguments of `kiln build` describe. What can be wrong with them on this machine is found here, before
+//! anything is built: contexts that do not exist, archives that would go to a terminal.
+
+use super::args::BuildArgs;
+use super::contexts;
+use crate::error::{CliError, UsageError};
+use crate::values;
+use kiln_engine::{BuildRequest, ContextSource, Destination, DockerfileSource, NoCache, Output};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+/// No Dockerfile is as large as this many bytes.
+const DOCKERFILE_LIMIT: u64 = 16 << 20;
+
+/// Makes the request. Reads standard input if the Dockerfile comes from there.
+pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
+    let context = contexts::main_context("build", &args.context)?;
+    check_outputs(&args.outputs, args.quiet, io::stdout().is_terminal())?;
+    let dockerfile = dockerfile(args.file)?;
+    Ok(BuildRequest {
+        context: ContextSource::Directory(context),
+        dockerfile,
+        target: args.target.filter(|target| !target.is_empty()),
+        build_args: values::environment(&args.build_args)?.into_iter().collect(),
+        labels: values::labels(&args.labels)?,
+        contexts: args.build_contexts.into_iter().collect::<BTreeMap<_, _>>(),
+        tags: args.tags,
+        platforms: args.platform,
+        no_cache: match args.no_cache {
+            true => NoCache::All,
+            false if args.no_cache_filter.is_empty() => NoCache::No,
+            false => NoCache::Stages(args.no_cache_filter),
+        },
+        pull: args.pull,
+        network: args.network,
+        extra_hosts: args.add_hosts,
+        shm_size: args.shm_size,
+        ulimits: args.ulimits,
+        secrets: args.secrets.into_iter().map(|secret| (secret.id, secret.source)).collect(),
+        outputs: args.outputs,
+    })
+}
+
+/// Where `--file` says the Dockerfile is. Reads standard input if that is the place.
+pub(in crate::commands) fn dockerfile(file: Option<PathBuf>) -> Result<Option<DockerfileSource>, CliError> {
+    match file {
+        Some(path) if path.as_os_str() == "-" => from_stdin().map(Some),
+        file => Ok(file.map(DockerfileSource::File)),
+    }
+}
+
+fn from_stdin() -> Result<DockerfileSource, CliError> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes).map_err(CliError::Stdin)?;
+    if bytes.len() as u64 > DOCKERFILE_LIMIT {
+        return Err(UsageError::new("the Dockerfile on standard input is larger than 16 MiB").into());
+    }
+    let text =
+        String::from_utf8(bytes).map_err(|_| UsageError::new("the Dockerfile on standard input is not UTF-8"))?;
+    Ok(DockerfileSource::Text { name: "Dockerfile".to_owned(), text })
+}
+
+/// Refuses what could only go wrong after the build.
+fn check_outputs(outputs: &[Output], quiet: bool, stdout_is_terminal: bool) -> Result<(), UsageError> {
+    let to_stdout = outputs.iter().filter(|output| destination(output) == Some(&Destination::Stdout)).count();
+    if to_stdout > 1 {
+        return Err(UsageError::new("more than one output goes to standard output").hint("give all but one a `dest`"));
+    }
+    if to_stdout == 1 && stdout_is_terminal {
+        return Err(
+            UsageError::new("an archive would go to the terminal").hint("give it a file with `dest=FILE`, or a pipe")
+        );
+    }
+    if to_stdout == 1 && quiet {
+        return Err(UsageError::new("`--quiet` prints the image id on standard output, where the archive goes")
+            .hint("`--progress=quiet` prints nothing, and `--iidfile FILE` writes the id"));
+    }
+    for output in outputs {
+        match (output, destination(output)) {
+            (Output::Local { dest }, _) | (_, Some(Destination::Directory(dest))) if is_other_than_directory(dest) => {
+                return Err(UsageError::new(format!(
+                    "the destination `{}` is a file, not a directory",
+                    dest.display()
+                )));
+            }
+            (_, Some(Destination::File(dest))) if dest.is_dir() => {
+                return Err(UsageError::new(format!("the destination `{}` is a directory", dest.display()))
+                    .hint("give it the name of a file"));
+            }
+            (_, Some(Destination::File(dest)))
+                if dest.parent().is_some_and(|parent| parent != Path::new("") && !parent.is_dir()) =>
+            {
+                return Err(UsageError::new(format!("there is no directory for the destination `{}`", dest.display())));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_other_than_directory(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_dir())
+}
+
+fn destination(output: &Output) -> Option<&Destination> {
+    match output {
+        Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest } => Some(dest),
+        Output::Image | Output::Local { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output;
+    use super::*;
+
+    fn check(texts: &[&str], quiet: bool, terminal: bool) -> Result<(), String> {
+        let outputs: Vec<Output> = texts.iter().map(|text| output::parse(text).unwrap()).collect();
+        check_outputs(&outputs, quiet, terminal).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn destinations_are_checked_before_the_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let (root, file) = (dir.path().display().to_string(), file.display().to_string());
+
+        assert_eq!(check(&["type=oci"], false, false), Ok(()));
+        assert_eq!(check(&["type=oci"], false, true), Err("an archive would go to the terminal".into()));
+        assert_eq!(check(&["-", "type=oci"], false, false), Err("more than one output goes to standard output".into()));
+        assert!(check(&["-"], true, false).unwrap_err().contains("`--quiet`"));
+        assert_eq!(check(&[&format!("{root}/new")], false, true), Ok(()));
+        assert_eq!(check(&[&root, &format!("type=tar,dest={file}")], true, true), Ok(()));
+        assert!(check(&[&file], false, true).unwrap_err().contains("is a file"));
+        assert!(check(&[&format!("type=oci,tar=false,dest={file}")], false, true).unwrap_err().contains("is a file"));
+        assert!(check(&[&format!("type=oci,dest={root}")], false, true).unwrap_err().contains("is a directory"));
+        assert!(check(&[&format!("type=oci,dest={root}/no/x.tar")], false, true).unwrap_err().contains("no directory"));
+    }
+}

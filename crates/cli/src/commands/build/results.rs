@@ -1,0 +1,168 @@
+//! What `kiln build` leaves for scripts: `--iidfile`, `--metadata-file` (with the keys that `docker buildx build` writes), the
+//! image id of `--quiet`; and the line of summary for people.
+
+use super::args::BuildArgs;
+use crate::commands::images::familiar;
+use crate::error::CliError;
+use crate::terminal::{self, Look, Paint};
+use crate::{human, text};
+use kiln_engine::{BuildOutcome, BuildRequest, Destination, Output};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The files and lines that were asked for.
+pub(super) struct Results {
+    iidfile: Option<PathBuf>,
+    metadata_file: Option<PathBuf>,
+    print_id: bool,
+}
+
+impl Results {
+    /// What the arguments ask for.
+    pub(super) fn new(args: &BuildArgs) -> Self {
+        Self { iidfile: args.iidfile.clone(), metadata_file: args.metadata_file.clone(), print_id: args.quiet }
+    }
+
+    /// Removes files of an earlier build, so that nobody takes them for this one's if it fails.
+    pub(super) fn remove_stale(&self) -> Result<(), CliError> {
+        for path in [&self.iidfile, &self.metadata_file].into_iter().flatten() {
+            match fs::remove_file(path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(source) => return Err(CliError::Write { path: path.clone(), source }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything. A build without an image has an empty id.
+    pub(super) fn write(&self, outcome: &BuildOutcome) -> Result<(), CliError> {
+        let id = outcome.config.as_ref().map(ToString::to_string).unwrap_or_default();
+        if let Some(path) = &self.iidfile {
+            write(path, &id)?;
+        }
+        if let Some(path) = &self.metadata_file {
+            write(path, &format!("{:#}\n", Value::Object(metadata(outcome))))?;
+        }
+        if self.print_id && !id.is_empty() {
+            terminal::print(&format!("{id}\n"))?;
+        }
+        Ok(())
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    fs::write(path, text).map_err(|source| CliError::Write { path: path.to_owned(), source })
+}
+
+fn metadata(outcome: &BuildOutcome) -> Map<String, Value> {
+    let mut metadata = Map::new();
+    if let Some(config) = &outcome.config {
+        metadata.insert("containerimage.config.digest".to_owned(), json!(config.to_string()));
+    }
+    if let Some(manifest) = &outcome.manifest {
+        let digest = manifest.digest.to_string();
+        let descriptor = json!({ "mediaType": manifest.media_type, "digest": digest, "size": manifest.size });
+        metadata.insert("containerimage.descriptor".to_owned(), descriptor);
+        metadata.insert("containerimage.digest".to_owned(), json!(digest));
+    }
+    if !outcome.names.is_empty() {
+        metadata.insert("image.name".to_owned(), json!(outcome.names.join(",")));
+    }
+    metadata
+}
+
+/// Prints one line about the result.
+pub(super) fn summarize(outcome: &BuildOutcome, request: &BuildRequest) {
+    terminal::error_line(&summary(outcome, request, Paint::stderr()));
+}
+
+fn summary(outcome: &BuildOutcome, request: &BuildRequest, paint: Paint) -> String {
+    let mut made: Vec<String> = outcome.names.iter().map(|name| familiar(name)).collect();
+    made.extend(request.outputs.iter().filter_map(written));
+    let id = outcome.config.as_ref().map(|id| id.to_string().chars().take("sha256:".len() + 12).collect::<String>());
+    if made.is_empty() && id.is_none() {
+        made.push("nothing that is kept".to_owned());
+    }
+    made.extend(id);
+    let steps = outcome.steps;
+    let counts = match (steps.ran, steps.cached) {
+        (0, 0) => String::new(),
+        (0, _) => format!(": {}, all cached", human::count(steps.cached.into(), "step")),
+        (ran, 0) => format!(": {} ran", human::count(ran.into(), "step")),
+        (ran, cached) => format!(": {} ran, {cached} cached", human::count(ran.into(), "step")),
+    };
+    format!(
+        "{} {} in {}{counts}",
+        paint.paint(Look::Bold, "built"),
+        text::message(&made.join(" ")),
+        human::duration(outcome.duration)
+    )
+}
+
+/// Where an output went, if that is a path.
+fn written(output: &Output) -> Option<String> {
+    match output {
+        Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest } => match dest {
+            Destination::File(path) | Destination::Directory(path) => Some(path.display().to_string()),
+            Destination::Stdout => None,
+        },
+        Output::Local { dest } => Some(dest.display().to_string()),
+        Output::Image => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_digest::Digest;
+    use kiln_engine::{ManifestDescriptor, StepCounts};
+    use std::time::Duration;
+
+    fn outcome() -> BuildOutcome {
+        BuildOutcome {
+            config: Some(Digest::of_bytes(b"config")),
+            manifest: Some(ManifestDescriptor {
+                media_type: "application/x".into(),
+                digest: Digest::of_bytes(b"manifest"),
+                size: 7,
+            }),
+            names: vec!["docker.io/library/app:latest".into(), "docker.io/library/app:2".into()],
+            steps: StepCounts { ran: 1, cached: 6 },
+            duration: Duration::from_millis(1234),
+            lints: None,
+        }
+    }
+
+    #[test]
+    fn metadata_has_the_keys_of_buildx() {
+        let metadata = Value::Object(metadata(&outcome()));
+        let digest = Digest::of_bytes(b"manifest").to_string();
+        assert_eq!(
+            metadata,
+            json!({
+                "containerimage.config.digest": Digest::of_bytes(b"config").to_string(),
+                "containerimage.descriptor": {"mediaType": "application/x", "digest": digest, "size": 7},
+                "containerimage.digest": digest,
+                "image.name": "docker.io/library/app:latest,docker.io/library/app:2",
+            })
+        );
+    }
+
+    #[test]
+    fn the_summary_says_what_was_made() {
+        let mut request = BuildRequest::new(".".into());
+        let paint = Paint { colours: false };
+        let id = &Digest::of_bytes(b"config").to_string()[..19];
+        assert_eq!(
+            summary(&outcome(), &request, paint),
+            format!("built app:latest app:2 {id} in 1.2s: 1 step ran, 6 cached")
+        );
+        request.outputs = vec![Output::Local { dest: "out".into() }];
+        let outcome =
+            BuildOutcome { config: None, names: vec![], steps: StepCounts { ran: 0, cached: 2 }, ..outcome() };
+        assert_eq!(summary(&outcome, &request, paint), "built out in 1.2s: 2 steps, all cached");
+    }
+}

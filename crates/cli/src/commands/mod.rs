@@ -1,0 +1,32 @@
+//! The commands, one module each. A command returns its exit status or an error; it never exits by itself.
+
+pub(crate) mod build;
+mod call;
+pub(crate) mod check;
+pub(crate) mod du;
+pub(crate) mod images;
+pub(crate) mod internal_sync;
+pub(crate) mod prune;
+pub(crate) mod rmi;
+pub(crate) mod run;
+pub(crate) mod version;
+
+use crate::args::{Cli, Command};
+use crate::error::CliError;
+use crate::exit::ExitStatus;
+
+/// Does what the command line asks for.
+pub(crate) fn dispatch(cli: Cli) -> Result<ExitStatus, CliError> {
+    let globals = &cli.globals;
+    match cli.command {
+        Command::Build(args) => build::execute(globals, *args),
+        Command::Check(args) => check::execute(globals, *args),
+        Command::Run(args) => run::execute(globals, *args),
+        Command::Images(args) => images::execute(globals, &args),
+        Command::Rmi(args) => rmi::execute(globals, &args),
+        Command::Du(args) => du::execute(globals, &args),
+        Command::Prune(args) => prune::execute(globals, &args),
+        Command::Version => version::execute(),
+        Command::InternalSync => internal_sync::execute(globals),
+    }
+}

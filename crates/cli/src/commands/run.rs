@@ -1,0 +1,65 @@
+//! `kiln run`: runs a program in an image, and ends as the program does.
+
+use crate::args::Globals;
+use crate::error::CliError;
+use crate::exit::ExitStatus;
+use crate::session::Session;
+use crate::signals::Interrupts;
+use crate::values;
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use kiln_engine::RunRequest;
+use kiln_graph::Network;
+
+/// Options of `kiln run`.
+#[derive(Debug, Args)]
+#[command(override_usage = "kiln run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
+pub(crate) struct RunArgs {
+    /// Name or id of an image; what kiln does not have is pulled
+    #[arg(value_name = "IMAGE")]
+    image: String,
+    /// What to run instead of the image's own command, and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+    /// Set an environment variable; without a value, pass on kiln's own
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Run this instead of the image's entrypoint; an empty one removes it
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// The working directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// The user, and perhaps the group, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// The network it sees
+    #[arg(long, value_name = "default|none|host", default_value = "default", value_parser = values::network)]
+    network: Network,
+    /// Ask the registry again even if the image is here
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pull: bool,
+    /// Nothing is ever left of the container: accepted because Docker needs it
+    #[arg(long, hide = true)]
+    rm: bool,
+}
+
+/// Runs the program.
+pub(crate) fn execute(globals: &Globals, args: RunArgs) -> Result<ExitStatus, CliError> {
+    let request = RunRequest {
+        image: args.image,
+        args: args.command,
+        env: values::environment(&args.env)?,
+        entrypoint: args.entrypoint.map(|program| if program.is_empty() { Vec::new() } else { vec![program] }),
+        workdir: args.workdir,
+        user: args.user,
+        network: args.network,
+        pull: args.pull,
+    };
+    let interrupts = Interrupts::install()?;
+    let session = Session::open(globals)?;
+    let code = session.engine.run(&request, &interrupts.cancel).map_err(|error| interrupts.error(error))?;
+    // The kernel keeps eight bits of an exit status.
+    Ok(ExitStatus((code & 0xff) as u8))
+}

@@ -1,0 +1,125 @@
+//! Mistakes on the command line, told in kiln's words: what clap found wrong becomes an `error:` line and a `hint:` line.
+//!
+//! Options that Docker has and kiln does not are known by name, so that whoever brings a script from there learns that the
+//! option is missing, rather than that it does not exist. None is ever accepted and ignored.
+
+mod missing;
+
+use crate::error::{CliError, UsageError};
+use crate::exit::ExitStatus;
+use crate::{report, terminal};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::error::Error as _;
+
+/// Prints what clap says: help and version to standard output, mistakes to standard error.
+pub(crate) fn report(error: &clap::Error) -> ExitStatus {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match terminal::print(&error.render().to_string()) {
+            Ok(()) => ExitStatus::SUCCESS,
+            Err(error) => error.status(),
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            terminal::error_bytes(error.render().to_string().as_bytes());
+            ExitStatus::USAGE
+        }
+        _ => {
+            let usage = CliError::Usage(explain(error));
+            report::print(&usage, false);
+            if command(error) == "run" { ExitStatus::RUN_FAILED } else { usage.status() }
+        }
+    }
+}
+
+/// What is wrong, and what to do about it.
+fn explain(error: &clap::Error) -> UsageError {
+    let argument = text(error, ContextKind::InvalidArg).unwrap_or_default();
+    let option = argument.split([' ', '=', '[']).next().unwrap_or_default();
+    let command = command(error);
+    let help = format!("`{} --help` lists the options", program(&command));
+    match error.kind() {
+        ErrorKind::UnknownArgument => match missing::lookup(&command, option) {
+            Some(hint) => {
+                let usage = UsageError::unsupported(format!("`{option}` is not supported by `{}`", program(&command)));
+                match hint {
+                    "" => usage,
+                    hint => usage.hint(hint),
+                }
+            }
+            None if !argument.starts_with('-') => {
+                UsageError::new(format!("unexpected argument `{argument}`")).hint(help)
+            }
+            None => {
+                let hint =
+                    text(error, ContextKind::SuggestedArg).map_or(help, |like| format!("did you mean `{like}`?"));
+                UsageError::new(format!("unknown option `{option}`")).hint(hint)
+            }
+        },
+        ErrorKind::InvalidSubcommand => {
+            let name = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+            let hint = match text(error, ContextKind::SuggestedSubcommand) {
+                Some(like) => format!("did you mean `kiln {like}`?"),
+                None => "`kiln --help` lists the commands".to_owned(),
+            };
+            UsageError::new(format!("unknown command `{name}`")).hint(hint)
+        }
+        ErrorKind::ValueValidation => match error.source().and_then(|source| source.downcast_ref::<UsageError>()) {
+            Some(UsageError { message, hint, unsupported }) => {
+                UsageError { message: format!("`{option}`: {message}"), hint: hint.clone(), unsupported: *unsupported }
+            }
+            None => {
+                let reason = error.source().map_or_else(|| "not understood".to_owned(), ToString::to_string);
+                UsageError::new(format!("`{option}`: {reason}"))
+            }
+        },
+        ErrorKind::InvalidValue => {
+            let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
+            let expected = text(error, ContextKind::ValidValue).map(|values| format!("expected one of {values}"));
+            if value.is_empty() {
+                return UsageError::new(format!("`{option}` needs a value")).hint(expected.unwrap_or(help));
+            }
+            UsageError::new(format!("`{option}`: bad value `{value}`")).hint(expected.unwrap_or(help))
+        }
+        ErrorKind::MissingRequiredArgument => UsageError::new(format!("`{}` needs {argument}", program(&command)))
+            .hint(format!("`{} --help` shows how it is used", program(&command))),
+        ErrorKind::ArgumentConflict => {
+            let other = text(error, ContextKind::PriorArg).unwrap_or_default();
+            UsageError::new(format!(
+                "`{option}` cannot be used together with `{}`",
+                other.split([' ', '=', '[']).next().unwrap_or_default()
+            ))
+        }
+        ErrorKind::TooManyValues => {
+            let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
+            UsageError::new(format!("`{option}` takes no value `{value}`")).hint(help)
+        }
+        ErrorKind::InvalidUtf8 => UsageError::new("an argument is not UTF-8"),
+        _ => UsageError::new(
+            error.to_string().trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned(),
+        )
+        .hint(help),
+    }
+}
+
+/// The command that clap was reading, from its usage line: `build`, or nothing for `kiln` itself.
+fn command(error: &clap::Error) -> String {
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => return String::new(),
+    };
+    let word = usage.split_whitespace().skip_while(|word| *word != "kiln").nth(1).unwrap_or_default();
+    word.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect()
+}
+
+fn program(command: &str) -> String {
+    if command.is_empty() { "kiln".to_owned() } else { format!("kiln {command}") }
+}
+
+/// A piece of clap's error as text; lists are joined.
+fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    let text = match error.get(kind)? {
+        ContextValue::String(text) => text.clone(),
+        ContextValue::Strings(texts) => texts.join(", "),
+        other => other.to_string(),
+    };
+    (!text.is_empty()).then_some(text)
+}

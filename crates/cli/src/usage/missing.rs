@@ -1,0 +1,78 @@
+//! The options of `docker buildx build` and `docker run` that kiln does not have, with what to do instead.
+
+/// Options of `docker buildx build`.
+const BUILD: &[(&str, &str)] = &[
+    ("--allow", ""),
+    ("--annotation", ""),
+    ("--attest", "kiln makes no attestations; leave it out"),
+    ("--builder", "kiln needs no builder; leave it out"),
+    ("--cache-from", "kiln keeps its cache below `--root`"),
+    ("--cache-to", "kiln keeps its cache below `--root`"),
+    ("--cgroup-parent", ""),
+    ("--compress", "the context is never sent anywhere; leave it out"),
+    ("--cpu-period", ""),
+    ("--cpu-quota", ""),
+    ("--cpu-shares", ""),
+    ("-c", ""),
+    ("--cpuset-cpus", ""),
+    ("--cpuset-mems", ""),
+    ("--disable-content-trust", "kiln checks no signatures; leave it out"),
+    ("--force-rm", "nothing is left of a failed step anyway; leave it out"),
+    ("--isolation", ""),
+    ("--load", "`kiln build -o type=docker,dest=- … | docker load` loads the image into Docker"),
+    ("--memory", ""),
+    ("-m", ""),
+    ("--memory-swap", ""),
+    ("--policy", ""),
+    ("--print", ""),
+    ("--provenance", "kiln makes no attestations; leave it out"),
+    (
+        "--push",
+        "write the image with `-o type=oci,dest=FILE` and push that, for instance with `skopeo copy oci-archive:FILE docker://…`",
+    ),
+    ("--rm", "nothing is left of a step anyway; leave it out"),
+    ("--sbom", "kiln makes no attestations; leave it out"),
+    ("--security-opt", ""),
+    ("--squash", ""),
+    ("--ssh", ""),
+    ("--stream", ""),
+];
+
+/// Options of `docker run`.
+const RUN: &[(&str, &str)] = &[
+    ("--add-host", ""),
+    ("--cap-add", ""),
+    ("--cap-drop", ""),
+    ("--cpus", ""),
+    ("--detach", "kiln is no daemon: run it in the background with `kiln run … &`"),
+    ("-d", "kiln is no daemon: run it in the background with `kiln run … &`"),
+    ("--env-file", ""),
+    ("--gpus", ""),
+    ("--hostname", ""),
+    ("-h", ""),
+    ("--init", ""),
+    ("--interactive", "the program always has kiln's own standard input; leave it out"),
+    ("-i", "the program always has kiln's own standard input; leave it out"),
+    ("--memory", ""),
+    ("-m", ""),
+    ("--mount", ""),
+    ("--name", "nothing is left of the container when it ends; leave it out"),
+    ("--platform", ""),
+    ("--privileged", ""),
+    ("--publish", "`--network host` shares the host's network"),
+    ("-p", "`--network host` shares the host's network"),
+    ("--tty", "the program always has kiln's own terminal, if there is one; leave it out"),
+    ("-t", "the program always has kiln's own terminal, if there is one; leave it out"),
+    ("--volume", ""),
+    ("-v", ""),
+];
+
+/// The hint for an option of `kiln COMMAND` that Docker has and kiln has not; empty where there is no way around it.
+pub(super) fn lookup(command: &str, option: &str) -> Option<&'static str> {
+    let table = match command {
+        "build" => BUILD,
+        "run" => RUN,
+        _ => return None,
+    };
+    table.iter().find(|(name, _)| *name == option).map(|(_, hint)| *hint)
+}

@@ -1,0 +1,20 @@
+//! Builds through the binary: real contexts, real containers, a store of their own for each test.
+
+mod arguments;
+mod cache;
+mod cache_mounts;
+mod contents;
+mod context;
+mod copy;
+mod errors;
+mod images;
+mod instructions;
+mod interruption;
+mod outputs;
+mod processes;
+mod registry;
+mod run;
+mod secrets;
+mod stages;
+mod steps;
+mod terminal;

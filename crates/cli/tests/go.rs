@@ -1,0 +1,88 @@
+//! A real Go toolchain under kiln: the two Dockerfiles of `examples/hello-go`, edited, run, cross-compiled.
+//!
+//! `cargo xtask test` prepares the context of a base image with Go in it and says where it is; without it these tests say
+//! `skipped`.
+
+use crate::support::{Kiln, Ran, has_program, tar_entries};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The variable in which `cargo xtask test` names the context of the golang image.
+const CONTEXT: &str = "KILN_TEST_GOLANG";
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A store that has the base images of the example; both names stand for one image with Go.
+fn with_go() -> Option<Kiln> {
+    let kiln = Kiln::for_builds()?;
+    let Some(context) = std::env::var_os(CONTEXT) else {
+        println!("skipped: {CONTEXT} is not set; `cargo xtask test` sets it");
+        return None;
+    };
+    let dockerfile = workspace().join("xtask/images/golang/Dockerfile");
+    let mut command = kiln.command(["build", "-q", "-t", "golang:1.25-trixie", "-t", "ubuntu:24.04", "-f"]);
+    Ran::of(command.arg(dockerfile).arg(context)).succeeds();
+    Some(kiln)
+}
+
+fn build(kiln: &Kiln, arguments: &[&str]) -> Ran {
+    let mut command = kiln.command(["build", "--progress=plain"]);
+    Ran::of(command.args(arguments).arg(kiln.context()))
+}
+
+#[test]
+fn the_examples_build_run_and_rebuild() {
+    let Some(kiln) = with_go() else { return };
+    let example = workspace().join("examples/hello-go");
+    for name in ["main.go", "go.mod", "go.sum", "Dockerfile.baseline", "Dockerfile.cached", ".dockerignore"] {
+        kiln.write(name, std::fs::read(example.join(name)).expect("a file of the example"));
+    }
+    let cached = kiln.context().join("Dockerfile.cached").display().to_string();
+    let baseline = kiln.context().join("Dockerfile.baseline").display().to_string();
+    build(&kiln, &["-f", &baseline, "-t", "baseline"]).succeeds();
+    build(&kiln, &["-f", &cached, "-t", "cached"]).succeeds();
+    let greeting = kiln.run(["run", "cached"]).succeeds().stdout().to_owned();
+    kiln.run(["run", "baseline"]).succeeds().stdout_has(&greeting);
+
+    let source = std::fs::read_to_string(kiln.context().join("main.go")).expect("main.go");
+    kiln.write("main.go", source.replace("Hello", "Goodbye"));
+    let rebuilt = build(&kiln, &["-f", &cached, "-t", "cached"]);
+    rebuilt.succeeds().stderr_has("why: main.go changed").cached("RUN go mod download");
+    kiln.run(["run", "cached"]).succeeds().stdout_has("Goodbye");
+
+    // The cache is on the disk, and in no layer.
+    let archive = kiln.path("builder.tar");
+    let output = format!("type=tar,dest={}", archive.display());
+    build(&kiln, &["-f", &cached, "--target", "builder", "-o", &output]).succeeds();
+    let entries = tar_entries(&archive);
+    assert!(entries.keys().any(|path| path.ends_with("app/app")), "the binary is in the stage");
+    assert!(!entries.keys().any(|path| path.contains("go-build")), "the cache is not");
+}
+
+#[test]
+fn cross_compiles_for_arm64_with_a_cache_mount() {
+    let Some(kiln) = with_go() else { return };
+    kiln.write("go.mod", "module example.com/cross\n\ngo 1.25\n");
+    kiln.write("main.go", "package main\n\nvar version = \"dev\"\n\nfunc main() { println(\"version\", version) }\n");
+    kiln.write(
+        "Dockerfile",
+        "FROM golang:1.25-trixie AS build\nWORKDIR /src\nCOPY . .\n\
+         RUN --mount=type=cache,target=/root/.cache/go-build \\\n    \
+         CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -ldflags \"-X main.version=kiln-test-1\" -o /app\n\
+         FROM scratch\nCOPY --from=build /app /app\n",
+    );
+    let out = kiln.path("out");
+    build(&kiln, &["-o", &out.display().to_string()]).succeeds();
+    let binary = std::fs::read(out.join("app")).expect("the binary");
+    assert_eq!(&binary[..4], b"\x7fELF");
+    // e_machine of ELF-64, EM_AARCH64.
+    assert_eq!(u16::from_le_bytes([binary[18], binary[19]]), 183);
+    let version = b"kiln-test-1";
+    assert!(binary.windows(version.len()).any(|window| window == version), "-X set the version");
+    if has_program("file") {
+        let said = Command::new("file").arg("-b").arg(out.join("app")).output().expect("file").stdout;
+        assert!(String::from_utf8_lossy(&said).contains("aarch64"));
+    }
+}

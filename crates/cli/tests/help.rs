@@ -1,0 +1,294 @@
+//! What `--help` and `--version` print. A change here is a change for users: look at it, then `SNAPSHOTS=overwrite cargo test`.
+
+use crate::support::Kiln;
+use snapbox::{IntoData, assert_data_eq, str};
+
+fn help(arguments: &[&str]) -> String {
+    let ran = Kiln::new().run(arguments);
+    ran.succeeds();
+    assert_eq!(ran.stderr, "");
+    ran.stdout()
+}
+
+#[test]
+fn top() {
+    assert_data_eq!(
+        help(&["--help"]),
+        str![[r#"
+Build, run and keep container images, without a daemon
+
+Usage: kiln [OPTIONS] <COMMAND>
+
+Commands:
+  build    Build an image from a Dockerfile
+  check    Lint a Dockerfile
+  run      Run a program in an image
+  images   List images
+  rmi      Remove images
+  du       Show what takes up disk space
+  prune    Remove what no image needs
+  version  Show the version
+
+Options:
+  -h, --help     Print help
+  -V, --version  Print version
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn build() {
+    assert_data_eq!(
+        help(&["build", "-h"]),
+        str![[r#"
+Build an image from a Dockerfile
+
+Usage: kiln build [OPTIONS] CONTEXT
+
+Arguments:
+  [CONTEXT]...  The directory that COPY and ADD take files from
+
+Options:
+  -f, --file <FILE>                   The Dockerfile; `-` reads it from standard input [default:
+                                      CONTEXT/Dockerfile]
+  -t, --tag <NAME[:TAG]>              A name for the image
+      --target <STAGE>                The stage to build [default: the last one]
+      --build-arg <NAME[=VALUE]>      The value of an ARG; without a value, that of the environment
+      --build-context <NAME=CONTEXT>  Another context, for COPY --from, RUN --mount=from and FROM: a
+                                      directory, oci-layout://DIR[:TAG][@DIGEST] or
+                                      docker-image://REFERENCE
+      --label <NAME[=VALUE]>          A label of the image
+      --platform <OS/ARCH[/VARIANT]>  The platform to build for [default: this machine's]
+      --no-cache[=<BOOL>]             Run every step again
+      --no-cache-filter <STAGE,...>   Run every step of these stages again
+      --pull[=<BOOL>]                 Ask registries again for every base image
+      --secret <SECRET>               A secret for RUN --mount=type=secret:
+                                      id=ID[,src=FILE|,env=NAME][,type=file|env]
+      --network <default|none|host>   The network of RUN steps [default: default]
+      --add-host <HOST:IP>            A further line of /etc/hosts in RUN steps
+      --shm-size <BYTES>              The size of /dev/shm in RUN steps, for instance 128m
+      --ulimit <NAME=SOFT[:HARD]>     A resource limit of RUN steps
+  -o, --output <OUTPUT>               Where the result goes:
+                                      type=image|oci|docker|local|tar[,dest=PATH][,tar=false]
+                                      [,compression=gzip|zstd|uncompressed]; a directory; or `-`
+                                      [default: type=image]
+      --iidfile <FILE>                Write the image id to a file
+      --metadata-file <FILE>          Write the digests and names of the result to a file, as JSON
+      --call <METHOD>                 What to do: build, or check, outline or targets, which tell of
+                                      the Dockerfile; [,format=text|json] [,ignorestatus=BOOL]
+                                      [default: build]
+      --check[=<BOOL>]                Lint the Dockerfile instead of building it; short for
+                                      --call=check
+      --progress <MODE>               How to show progress [env: BUILDKIT_PROGRESS] [default: auto]
+                                      [possible values: auto, tty, plain, quiet, rawjson]
+  -q, --quiet[=<BOOL>]                Show nothing but the image id
+  -h, --help                          Print help (see more with '--help')
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn check() {
+    assert_data_eq!(
+        help(&["check", "-h"]),
+        str![[r#"
+Lint a Dockerfile
+
+Usage: kiln check [OPTIONS] CONTEXT
+
+Arguments:
+  [CONTEXT]...  The directory that COPY and ADD take files from
+
+Options:
+  -f, --file <FILE>                   The Dockerfile; `-` reads it from standard input [default:
+                                      CONTEXT/Dockerfile]
+      --target <STAGE>                Look at this stage and those that it needs [default: all
+                                      stages]
+      --build-arg <NAME[=VALUE]>      The value of an ARG; without a value, that of the environment
+      --build-context <NAME=CONTEXT>  Another context, for COPY --from, RUN --mount=from and FROM: a
+                                      directory, oci-layout://DIR[:TAG][@DIGEST] or
+                                      docker-image://REFERENCE
+      --platform <OS/ARCH[/VARIANT]>  The platform to build for [default: this machine's]
+      --format <FORMAT>               How to print what is found [default: text] [possible values:
+                                      text, json]
+  -h, --help                          Print help (see more with '--help')
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn run() {
+    assert_data_eq!(
+        help(&["run", "-h"]),
+        str![[r#"
+Run a program in an image
+
+Usage: kiln run [OPTIONS] IMAGE [COMMAND] [ARG]...
+
+Arguments:
+  <IMAGE>       Name or id of an image; what kiln does not have is pulled
+  [COMMAND]...  What to run instead of the image's own command, and its arguments
+
+Options:
+  -e, --env <NAME[=VALUE]>           Set an environment variable; without a value, pass on kiln's
+                                     own
+      --entrypoint <PROGRAM>         Run this instead of the image's entrypoint; an empty one
+                                     removes it
+  -w, --workdir <DIR>                The working directory
+  -u, --user <USER[:GROUP]>          The user, and perhaps the group, by name or number
+      --network <default|none|host>  The network it sees [default: default]
+      --pull[=<BOOL>]                Ask the registry again even if the image is here
+  -h, --help                         Print help
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn images() {
+    assert_data_eq!(
+        help(&["images", "-h"]),
+        str![[r#"
+List images
+
+Usage: kiln images [OPTIONS]
+
+Options:
+      --json      Print JSON, one object a line
+  -q, --quiet     Print image ids only
+      --no-trunc  Print whole ids
+  -h, --help      Print help
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn rmi() {
+    assert_data_eq!(
+        help(&["rmi", "-h"]),
+        str![[r#"
+Remove images
+
+Usage: kiln rmi [OPTIONS] <NAME|ID>...
+
+Arguments:
+  <NAME|ID>...  Names or ids of images
+
+Options:
+  -h, --help  Print help
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn du() {
+    assert_data_eq!(
+        help(&["du", "-h"]),
+        str![[r#"
+Show what takes up disk space
+
+Usage: kiln du [OPTIONS]
+
+Options:
+  -v, --verbose  List every image, layer, cache mount and blob
+      --json     Print JSON
+  -h, --help     Print help
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn prune() {
+    assert_data_eq!(
+        help(&["prune", "-h"]),
+        str![[r#"
+Remove what no image needs
+
+Usage: kiln prune [OPTIONS]
+
+Options:
+  -a, --all    Remove everything that is not in use at this moment: caches of recent builds and
+               cache mounts, too
+  -f, --force  Do not ask
+  -h, --help   Print help
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn versions_are_the_same() {
+    let version = concat!("kiln ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(help(&["--version"]), version);
+    assert_eq!(help(&["version"]), version);
+}

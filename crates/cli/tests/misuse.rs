@@ -1,0 +1,149 @@
+//! Mistakes on the command line and in the configuration: what is said, and the status.
+
+use crate::support::{Kiln, Ran};
+use std::fs;
+use std::process::Stdio;
+
+/// Runs and expects `error: MESSAGE`, a hint that contains `hint`, and the status.
+#[track_caller]
+fn expect(kiln: &Kiln, arguments: &[&str], status: i32, message: &str, hint: &str) {
+    let ran = kiln.run(arguments);
+    ran.exits(status).stdout_is("");
+    let first = ran.stderr.lines().next().unwrap_or_default();
+    assert!(first.starts_with("error: ") && first.contains(message), "no `{message}` in {ran}");
+    let hints: String = ran.stderr.lines().filter(|line| line.starts_with("hint: ")).collect();
+    assert!(hints.contains(hint) && hints.is_empty() == hint.is_empty(), "no `{hint}` in {ran}");
+}
+
+#[test]
+fn commands_and_options() {
+    let kiln = Kiln::new();
+    for (arguments, message, hint) in [
+        (&["biuld", "."][..], "unknown command `biuld`", "did you mean `kiln build`?"),
+        (&["frobnicate"], "unknown command `frobnicate`", "`kiln --help`"),
+        (&["--frob"], "unknown option `--frob`", "`kiln --help`"),
+        (&["build", "--lable", "x", "."], "unknown option `--lable`", "did you mean `--label`?"),
+        (&["build", "-x", "."], "unknown option `-x`", "`kiln build --help`"),
+        (&["build"], "needs a context", "`kiln build .`"),
+        (&["build", ".", "more"], "what is `more`?", "options that take a value"),
+        (&["build", "none"], "the context `none` does not exist", ""),
+        (&["build", "-t"], "`--tag` needs a value", "--help`"),
+        (&["build", "-t", "App", "."], "`--tag`: bad reference `App`", "did you mean `app`?"),
+        (&["build", "--network", "bridge", "."], "`--network`: unknown network `bridge`", "`host`"),
+        (&["build", "--platform", "linux/", "."], "`--platform`: bad platform `linux/`", "linux/amd64"),
+        (&["build", "--progress", "loud", "."], "`--progress`: bad value `loud`", "auto, tty, plain, quiet, rawjson"),
+        (&["build", "--progress", "tty", "."], "needs a terminal", "--progress=plain"),
+        (&["build", "-q", "--progress", "plain", "."], "contradict", "leave one out"),
+        (&["build", "--pull=perhaps", "."], "`--pull`: ", ""),
+        (&["build", "--build-arg", "=x", "."], "`=x` has no name", "NAME=VALUE"),
+        (&["build", "--label", "=x", "."], "`=x` has no name", "NAME=VALUE"),
+        (&["build", "--add-host", "db", "."], "`--add-host`: no address in `db`", "HOST:IP"),
+        (&["build", "--ulimit", "files=1", "."], "`--ulimit`: unknown limit `files`", "nofile"),
+        (&["build", "--shm-size", "big", "."], "`--shm-size`: bad size `big`", "64m"),
+        (&["build", "--build-context", "x=none", "."], "`--build-context`: the context `none` does not exist", ""),
+        (&["build", "-o", "type=zip", "."], "`--output`: unknown type `zip`", "`oci`"),
+        (&["build", "-o", "-", "-o", "type=oci", "."], "more than one output", "`dest`"),
+        (&["build", "-q", "-o", "-", "."], "`--quiet` prints the image id", "--iidfile"),
+        (&["build", "-o", "type=oci,dest=/", "."], "the destination `/` is a directory", "name of a file"),
+        (&["rmi"], "`kiln rmi` needs <NAME|ID>", "`kiln rmi --help`"),
+        (&["images", "--json", "-q"], "cannot be used together", ""),
+        (&["images", "x"], "unexpected argument `x`", "`kiln images --help`"),
+        (&["prune"], "asks before it removes anything", "--force"),
+    ] {
+        expect(&kiln, arguments, 2, message, hint);
+    }
+}
+
+#[test]
+fn files_that_are_no_contexts() {
+    let kiln = Kiln::new();
+    kiln.write("Dockerfile", "FROM scratch\n");
+    expect(
+        &kiln,
+        &["build", "Dockerfile"],
+        2,
+        "the context `Dockerfile` is not a directory",
+        "`kiln build -f Dockerfile DIR`",
+    );
+    assert!(!kiln.root().exists(), "nothing was done");
+}
+
+#[test]
+fn what_docker_has_and_kiln_has_not() {
+    let kiln = Kiln::new();
+    for (arguments, message, hint) in [
+        (&["build", "--push", "."][..], "`--push` is not supported by `kiln build`", "skopeo"),
+        (&["build", "--rm=false", "."], "`--rm` is not supported", "leave it out"),
+        (&["build", "-m", "1g", "."], "`-m` is not supported", ""),
+        (&["build", "-c5", "."], "`-c` is not supported", ""),
+        (&["build", "--cache-from=type=gha", "."], "`--cache-from` is not supported", "keeps its cache"),
+        (&["build", "-"], "a context from standard input is not supported", "-f -"),
+        (&["build", "https://example.com/x.git"], "a git context is not supported", "fetch it"),
+        (&["build", "-o", "type=docker", "."], "kiln does not talk to", "docker load"),
+        (&["build", "-o", "type=registry", "."], "`type=registry` is not supported", "`oci`"),
+        (&["build", "--add-host", "db:host-gateway", "."], "`host-gateway` is not supported", "address"),
+    ] {
+        expect(&kiln, arguments, 4, message, hint);
+    }
+    assert!(!kiln.root().exists(), "nothing was done");
+}
+
+#[test]
+fn run_has_a_status_of_its_own() {
+    let kiln = Kiln::new();
+    for (arguments, message) in [
+        (&["run"][..], "`kiln run` needs <IMAGE>"),
+        (&["run", "--frob", "x"], "unknown option `--frob`"),
+        (&["run", "-it", "x"], "`-i` is not supported by `kiln run`"),
+        (&["run", "-e", "=x", "x"], "`=x` has no name"),
+    ] {
+        kiln.run(arguments).exits(125).stderr_has(message);
+    }
+}
+
+#[test]
+fn configuration() {
+    let kiln = Kiln::new();
+    let config = kiln.path("config.toml");
+    let path = config.to_str().unwrap();
+    expect(&kiln, &["--config", path, "images"], 2, "cannot read the configuration file", "");
+    fs::write(&config, "[registry.\"docker.io\"]\nmirror = []\n").unwrap();
+    expect(
+        &kiln,
+        &["--config", path, "images"],
+        2,
+        "config.toml: line 2, column 1: unknown field `mirror`",
+        "did you mean `mirrors`?",
+    );
+    fs::write(&config, "[registry\n").unwrap();
+    expect(&kiln, &["images", "--config", path], 2, "config.toml: line 1, column ", "");
+    fs::write(&config, "debug = true\n").unwrap();
+    let ran = Ran::of(kiln.command(["images"]).env("KILN_CONFIG", &config));
+    ran.exits(2).stderr_has("unknown field `debug`");
+    let ran = Ran::of(kiln.command(["images"]).env("KILN_CONFIG", kiln.path("none.toml")));
+    ran.exits(2).stderr_has("cannot read the configuration file");
+}
+
+#[test]
+fn the_environment_chooses_progress() {
+    let kiln = Kiln::new();
+    let ran = Ran::of(kiln.command(["build", "."]).env("BUILDKIT_PROGRESS", "loud"));
+    ran.exits(2).stderr_has("unknown progress `loud` in the environment variable `BUILDKIT_PROGRESS`");
+}
+
+#[test]
+fn a_home_is_needed_only_without_root() {
+    let kiln = Kiln::new();
+    let ran = Ran::of(kiln.command(["--version"]).env_remove("HOME").env_remove("KILN_ROOT"));
+    ran.succeeds();
+}
+
+#[test]
+fn nobody_reads_standard_output() {
+    let kiln = Kiln::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = kiln.command(["version"]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
