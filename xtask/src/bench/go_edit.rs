@@ -1,0 +1,60 @@
+//! One line of the example program edited, the image written as an OCI tar: by
+//! the Dockerfile with a cache mount, and by the one without.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::workload::{Budget, Row, Workload};
+use crate::peers::Output;
+use crate::places;
+
+const EDITED: &str = "one Go file edited, cache mount, OCI tar";
+
+pub(super) fn cached() -> Workload {
+    Workload {
+        name: "go-edit",
+        prepare,
+        dockerfile: "Dockerfile.cached",
+        plain_go: true,
+        rows: vec![Row {
+            change: edit,
+            output: Output::OciTar,
+            ..Row::new(EDITED, Budget::OfBuildKitAndGo(0.5, 1.25))
+        }],
+    }
+}
+
+pub(super) fn unoptimised() -> Workload {
+    let title = "the same, unoptimized Dockerfile";
+    Workload {
+        name: "go-unoptimized",
+        prepare,
+        dockerfile: "Dockerfile.baseline",
+        plain_go: false,
+        rows: vec![Row {
+            change: edit,
+            output: Output::OciTar,
+            rounds: 3,
+            ..Row::new(title, Budget::OfRow(1.1, EDITED))
+        }],
+    }
+}
+
+/// The example, as the repository has it.
+pub(super) fn prepare(context: &Path) -> Result<()> {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello-go");
+    for name in ["main.go", "go.mod", "go.sum", ".dockerignore", "Dockerfile.baseline", "Dockerfile.cached"] {
+        std::fs::copy(example.join(name), context.join(name))
+            .with_context(|| format!("cannot copy the example's `{name}`"))?;
+    }
+    Ok(())
+}
+
+fn edit(context: &Path, round: u32) -> Result<()> {
+    let path = context.join("main.go");
+    let text = places::read(&path)?;
+    let line = text.lines().find(|line| line.starts_with("const greeting"));
+    let line = line.context("the example's `main.go` has lost its greeting")?;
+    places::write(&path, text.replace(line, &format!("const greeting = \"Hello {round}!\"")))
+}

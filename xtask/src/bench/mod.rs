@@ -1,0 +1,196 @@
+//! `cargo xtask bench`: kiln next to other builders, in one run.
+//!
+//! Each workload (one file each) makes a context and says what to measure on
+//! it; [`run`] interleaves the builders, so that whatever else the machine does
+//! hits all of them; [`report`] prints medians, ratios and budgets. The budgets
+//! are those of `ARCHITECTURE.md`.
+//!
+//! The whole benchmark runs again inside mount and pid namespaces of its own:
+//! when it ends, in whatever way, the kernel ends the peers' daemons and
+//! removes their mounts.
+
+mod content;
+mod context;
+mod export;
+mod go_edit;
+mod monolith;
+mod nothing;
+mod pull;
+mod report;
+mod run;
+mod stages;
+mod steps;
+mod workload;
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::debian::{self, program};
+use crate::images;
+use crate::kiln::Binary;
+use crate::peers::{BuildKit, Buildah, Builder, Docker, Kiln, PlainGo, Registry, Setting};
+use crate::places::{self, Places};
+
+use workload::Workload;
+
+/// Set in the run inside the namespaces.
+const INSIDE: &str = "KILN_BENCH_INSIDE";
+
+const WORKLOADS: &[fn() -> Workload] = &[
+    nothing::workload,
+    steps::workload,
+    go_edit::cached,
+    go_edit::unoptimised,
+    context::workload,
+    export::workload,
+    pull::workload,
+    stages::workload,
+    monolith::workload,
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The workloads to run [default: all]; an unknown name lists them
+    workloads: Vec<String>,
+    /// Set up the peers that this machine lacks: Docker's BuildKit and buildah
+    #[arg(long)]
+    with_peers: bool,
+    /// Measure only these builders: kiln, buildkit, buildah, go
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    only: Vec<String>,
+    /// How often each row is measured [default: as each workload says]
+    #[arg(long, value_name = "N")]
+    rounds: Option<u32>,
+    /// Print JSON with every sample in place of the table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    fn wants(&self, builder: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == builder)
+    }
+
+    fn workloads(&self) -> Result<Vec<Workload>> {
+        let all: Vec<Workload> = WORKLOADS.iter().map(|workload| workload()).collect();
+        for name in &self.workloads {
+            if !all.iter().any(|workload| workload.name == name) {
+                let names: Vec<_> = all.iter().map(|workload| workload.name).collect();
+                bail!("no workload `{name}`\nhint: there are {}", names.join(", "));
+            }
+        }
+        let wanted =
+            |workload: &Workload| self.workloads.is_empty() || self.workloads.iter().any(|name| name == workload.name);
+        Ok(all.into_iter().filter(wanted).collect())
+    }
+}
+
+pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
+    let workloads = arguments.workloads()?;
+    if std::env::var_os(INSIDE).is_none() {
+        return enter_namespaces();
+    }
+    let folder = places.target.join("bench");
+    places::make_empty(&folder)?;
+    let kiln = if arguments.wants("kiln") { Some(Binary::release(places)?) } else { None };
+    let registry = Registry::start(places, &folder)?;
+    for recipe in [&images::GOLANG, &images::UBUNTU] {
+        registry.publish(places, recipe)?;
+    }
+    let setting = Setting { folder: folder.clone(), registry: registry.address().to_owned() };
+    let mut builders = builders(places, arguments, kiln, &setting)?;
+    let mut rows = Vec::new();
+    for workload in &workloads {
+        rows.extend(run::workload(workload, &folder, &mut builders, arguments.rounds)?);
+    }
+    let versions: Vec<String> = builders.iter().map(|builder| builder.version()).collect::<Result<_>>()?;
+    if arguments.json {
+        println!("{}", report::json(&versions, &rows)?);
+    } else {
+        print!("{}", report::table(&versions, &rows));
+    }
+    // The daemons hold the folder's mounts until they have ended.
+    drop(builders);
+    drop(registry);
+    places::remove_store(&folder)?;
+    let failed = rows.iter().filter(|row| row.failed("kiln")).count();
+    if failed > 0 {
+        bail!("kiln failed in {failed} rows");
+    }
+    Ok(())
+}
+
+/// Runs this program again, with the same arguments, where its mounts and
+/// processes end with it.
+fn enter_namespaces() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the benchmark mounts and starts daemons, so it needs root");
+    }
+    debian::ensure("the benchmark", &[program("util-linux", "setpriv"), program("tar", "tar")])?;
+    let program = std::env::current_exe().context("cannot find this program")?;
+    // When this process is interrupted, `unshare` dies of it, and with it the first process of the
+    // pid namespace and so all of them.
+    let status = Command::new("setpriv")
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ])
+        .arg("--mount-proc")
+        .arg(program)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .status()
+        .context("cannot run `unshare`")?;
+    if !status.success() {
+        bail!("the benchmark failed");
+    }
+    Ok(())
+}
+
+fn builders(
+    places: &Places,
+    arguments: &Arguments,
+    kiln: Option<Binary>,
+    setting: &Setting,
+) -> Result<Vec<Box<dyn Builder>>> {
+    let mut builders: Vec<Box<dyn Builder>> = Vec::new();
+    if let Some(kiln) = kiln {
+        builders.push(Box::new(Kiln::new(kiln, setting.clone())?));
+    }
+    if arguments.wants("buildkit") {
+        if BuildKit::is_installed() {
+            builders.push(Box::new(BuildKit::start(setting.clone())?));
+        } else {
+            if arguments.with_peers && !Docker::is_installed(places) {
+                Docker::install(places)?;
+            }
+            if Docker::is_installed(places) {
+                builders.push(Box::new(Docker::start(places, setting.clone())?));
+            } else {
+                eprintln!("note: no BuildKit here\nhint: `--with-peers` sets it up");
+            }
+        }
+    }
+    if arguments.wants("buildah") {
+        if arguments.with_peers {
+            Buildah::install()?;
+        }
+        if Buildah::is_installed() {
+            builders.push(Box::new(Buildah::new(setting.clone())?));
+        } else {
+            eprintln!("note: no buildah here\nhint: `--with-peers` installs it");
+        }
+    }
+    if arguments.wants("go") {
+        builders.push(Box::new(PlainGo::new(places, setting)?));
+    }
+    Ok(builders)
+}

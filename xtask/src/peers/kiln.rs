@@ -1,0 +1,58 @@
+//! kiln itself, with a store of its own.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{Builder, Job, Output, Sample, Setting, oci_output, timed};
+use crate::kiln::Binary;
+use crate::{places, process};
+
+pub(crate) struct Kiln {
+    binary: Binary,
+    setting: Setting,
+    config: PathBuf,
+}
+
+impl Kiln {
+    pub(crate) fn new(binary: Binary, setting: Setting) -> Result<Self> {
+        let config = setting.folder.join("kiln.toml");
+        let registry = &setting.registry;
+        places::write(
+            &config,
+            format!(
+                "[registry.\"docker.io\"]\nmirrors = [\"{registry}\"]\n\n\
+                 [registry.\"{registry}\"]\nhttp = true\n"
+            ),
+        )?;
+        Ok(Self { binary, setting, config })
+    }
+}
+
+impl Builder for Kiln {
+    fn name(&self) -> &str {
+        "kiln"
+    }
+
+    fn version(&self) -> Result<String> {
+        let mut command = self.binary.plain_command();
+        Ok(process::stdout(command.arg("--version"))?.trim().to_owned())
+    }
+
+    fn build(&mut self, job: &Job) -> Result<Sample> {
+        let mut command = self.binary.command(&self.setting.own("kiln"));
+        command.arg("--config").arg(&self.config).args(["build", "--progress", "plain"]);
+        command.arg("--file").arg(job.dockerfile());
+        if job.no_cache {
+            command.arg("--no-cache");
+        }
+        if job.output == Output::OciTar {
+            command.arg("--output").arg(oci_output(&self.setting.output("kiln")));
+        }
+        timed::run(command.arg(&job.context), &self.setting.log("kiln"))
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        places::remove_store(&self.setting.own("kiln"))
+    }
+}

@@ -1,0 +1,97 @@
+//! The builders that the benchmark drives, kiln among them, behind one trait.
+//!
+//! One file a builder. A builder owns its store and its daemons below the
+//! folders it was given, and takes a context and a Dockerfile by path. The
+//! benchmark runs in namespaces of its own (see [`crate::bench`]), so a daemon
+//! or mount that a builder loses ends with it at the latest.
+
+mod buildah;
+mod buildkit;
+mod docker;
+mod kiln;
+mod mounts;
+mod plain_go;
+mod registry;
+mod timed;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+pub(crate) use buildah::Buildah;
+pub(crate) use buildkit::BuildKit;
+pub(crate) use docker::Docker;
+pub(crate) use kiln::Kiln;
+pub(crate) use plain_go::PlainGo;
+pub(crate) use registry::Registry;
+pub(crate) use timed::Sample;
+
+/// What a build leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Nothing but the builder's own caches.
+    Cache,
+    /// A tar file of an OCI image layout, gzip layers.
+    OciTar,
+}
+
+/// One build.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    /// The context, with the Dockerfile in it.
+    pub(crate) context: PathBuf,
+    pub(crate) dockerfile: &'static str,
+    pub(crate) output: Output,
+    pub(crate) no_cache: bool,
+}
+
+impl Job {
+    fn dockerfile(&self) -> PathBuf {
+        self.context.join(self.dockerfile)
+    }
+}
+
+/// A builder under measurement.
+pub(crate) trait Builder {
+    /// The name in tables, short.
+    fn name(&self) -> &str;
+
+    /// What exactly is measured: the version, and by what it runs.
+    fn version(&self) -> Result<String>;
+
+    /// Runs one build to its end.
+    fn build(&mut self, job: &Job) -> Result<Sample>;
+
+    /// Empties the builder's caches and images, as on a fresh machine. Not
+    /// measured.
+    fn forget(&mut self) -> Result<()>;
+}
+
+/// The folders that a builder may use, and the registry it pulls from.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    /// The benchmark's folder; every context lies below it.
+    pub(crate) folder: PathBuf,
+    /// `HOST:PORT` of the plain-http registry that mirrors Docker Hub.
+    pub(crate) registry: String,
+}
+
+impl Setting {
+    /// A folder of the builder's own.
+    fn own(&self, builder: &str) -> PathBuf {
+        self.folder.join(builder)
+    }
+
+    fn log(&self, builder: &str) -> PathBuf {
+        self.folder.join(format!("{builder}.log"))
+    }
+
+    fn output(&self, builder: &str) -> PathBuf {
+        self.folder.join(format!("{builder}.oci.tar"))
+    }
+}
+
+/// The command-line form of an output that BuildKit's clients and kiln share.
+fn oci_output(dest: &Path) -> String {
+    format!("type=oci,dest={}", dest.display())
+}
