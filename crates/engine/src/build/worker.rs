@@ -8,7 +8,7 @@ use crate::ops::file::Earlier;
 use crate::ops::{exec, file};
 use crate::snapshot::{Output, Snapshot};
 use kiln_digest::{CacheKey, ContentDigest};
-use kiln_graph::{ImageLocation, Op, Source, VertexId};
+use kiln_graph::{Op, Source, VertexId};
 use kiln_solver::{FileListing, KeyParts, LastRun, PartValue, Prepared, Reason, Worker, step_content};
 use kiln_sources::image::BaseImage;
 use kiln_store::StepLock;
@@ -45,7 +45,6 @@ impl Build<'_> {
                 if base.layers_if_here().map_err(EngineError::store)?.is_some() {
                     self.tell_cached(vertex, None);
                 }
-                debug_assert!(matches!(image.location, ImageLocation::Registry | ImageLocation::Layout(_)));
                 Ok(Output::Snapshot(Snapshot::of_image(base, vertex)))
             }
             Source::Http(_) => Err(EngineError::new(ErrorKind::Unsupported, "`ADD` of a URL is not supported yet")),

@@ -172,29 +172,15 @@ pub(super) fn blobs(
     for descriptor in manifest.layers() {
         let digest: Digest = descriptor.digest().to_string().parse()?;
         if !store.has_blob(&digest)? {
-            let unreadable = |source| PullError::Read { reference: resolution.reference.clone(), digest, source };
-            let source = images.origin(resolution)?.blob(descriptor, &digest, stop);
-            let mut source = source.map_err(|source| PullError::Fetch {
+            let source = images.origin(resolution)?;
+            let source = source.blob(descriptor, &digest, stop).map_err(|source| PullError::Fetch {
                 reference: resolution.reference.clone(),
                 digest,
                 source: Box::new(source),
             })?;
             let mut writer = store.blob_writer()?;
-            let mut buffer = vec![0; 256 * 1024];
-            loop {
-                if stop() {
-                    return Err(PullError::Cancelled);
-                }
-                let read = source.read(&mut buffer).map_err(unreadable)?;
-                if read == 0 {
-                    break;
-                }
-                writer.write_all(&buffer[..read]).map_err(|source| PullError::Write {
-                    reference: resolution.reference.clone(),
-                    digest,
-                    source,
-                })?;
-            }
+            let blob = Blob { reference: &resolution.reference, digest, size: descriptor.size() };
+            blob.pump(source, &mut writer, stop, |_, _| {})?;
             let unstored =
                 |source| PullError::Blob { reference: resolution.reference.clone(), digest, source: Box::new(source) };
             writer.commit(Some(&digest)).map_err(unstored)?;
@@ -202,6 +188,48 @@ pub(super) fn blobs(
         blobs.push(BlobInfo { digest, size: descriptor.size(), media_type: oci_media_type(descriptor) });
     }
     Ok(blobs)
+}
+
+/// A blob on its way into the store.
+struct Blob<'a> {
+    reference: &'a str,
+    digest: Digest,
+    size: u64,
+}
+
+impl Blob<'_> {
+    /// Writes all of `source`, which may not be larger than it was said to be, and passes on each chunk with the bytes so far.
+    fn pump(
+        &self,
+        mut source: Box<dyn Read + Send + '_>,
+        writer: &mut impl Write,
+        stop: Stop<'_>,
+        mut pass_on: impl FnMut(Vec<u8>, u64),
+    ) -> Result<(), PullError> {
+        let (reference, digest) = (|| self.reference.to_owned(), self.digest);
+        let unreadable = |source| PullError::Read { reference: reference(), digest, source };
+        let mut current = 0;
+        loop {
+            if stop() {
+                return Err(PullError::Cancelled);
+            }
+            let mut chunk = vec![0; 256 * 1024];
+            let read = match source.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unreadable(error)),
+            };
+            chunk.truncate(read);
+            writer.write_all(&chunk).map_err(|source| PullError::Write { reference: reference(), digest, source })?;
+            current += read as u64;
+            if current > self.size {
+                let text = format!("it is larger than the {} bytes that its manifest says", self.size);
+                return Err(unreadable(io::Error::other(text)));
+            }
+            pass_on(chunk, current);
+        }
+    }
 }
 
 /// The media type of a layer as OCI names it; Docker's own names mean the same formats.
@@ -335,6 +363,7 @@ impl Pull<'_> {
         })?;
         let unstored = |source| PullError::Blob { reference: reference(), digest, source: Box::new(source) };
         let mut writer = self.store.blob_writer()?;
+        let blob = Blob { reference: &self.resolution.reference, digest, size: descriptor.size() };
         // One thread takes the bytes from the network to the disk and on to the one that unpacks.
         let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(16);
         let (applied, fetched) = std::thread::scope(|scope| {
@@ -347,7 +376,11 @@ impl Pull<'_> {
                 })?;
                 unpack(&mut stream)
             });
-            let fetched = self.pump(source, &mut writer, &sender, descriptor, &digest);
+            let fetched = blob.pump(source, &mut writer, &|| self.stops(), |chunk, current| {
+                self.progress.layer(&digest, current, descriptor.size(), false);
+                // Nobody receives when unpacking has failed; the rest of the blob is still wanted for its digest.
+                let _ = sender.send(chunk);
+            });
             drop(sender);
             let applied = unpacking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (applied, fetched)
@@ -356,43 +389,6 @@ impl Pull<'_> {
         fetched?;
         writer.commit(Some(&digest)).map_err(unstored)?;
         applied
-    }
-
-    fn pump(
-        &self,
-        mut source: Box<dyn Read + Send + '_>,
-        writer: &mut impl Write,
-        sender: &std::sync::mpsc::SyncSender<Vec<u8>>,
-        descriptor: &Descriptor,
-        digest: &Digest,
-    ) -> Result<(), PullError> {
-        let unreadable =
-            |source| PullError::Read { reference: self.resolution.reference.clone(), digest: *digest, source };
-        let mut current = 0;
-        loop {
-            if self.stops() {
-                return Err(PullError::Cancelled);
-            }
-            let mut chunk = vec![0; 256 * 1024];
-            let read = match source.read(&mut chunk) {
-                Ok(0) => return Ok(()),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(unreadable(error)),
-            };
-            chunk.truncate(read);
-            let unwritten =
-                |source| PullError::Write { reference: self.resolution.reference.clone(), digest: *digest, source };
-            writer.write_all(&chunk).map_err(unwritten)?;
-            current += read as u64;
-            if current > descriptor.size() {
-                let text = format!("it is larger than the {} bytes that its manifest says", descriptor.size());
-                return Err(unreadable(io::Error::other(text)));
-            }
-            self.progress.layer(digest, current, descriptor.size(), false);
-            // Nobody receives when unpacking has failed; the rest of the blob is still wanted for its digest.
-            let _ = sender.send(chunk);
-        }
     }
 
     fn commit(&self, number: usize, layer: Option<Unpacked>, below: &[LayerId]) -> Result<LayerId, PullError> {
