@@ -8,8 +8,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags, openat2};
-use rustix::fs::{ResolveFlags, Timespec};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::{Signal, fchdir, set_parent_process_death_signal, setsid, umask};
@@ -19,6 +18,7 @@ use crate::caps;
 use crate::error::{At, Failure, Stage};
 use crate::exec;
 use crate::mounts::{self, last_errno};
+use crate::openat2::openat2;
 use crate::plan::Plan;
 use crate::system;
 
@@ -125,8 +125,8 @@ fn bring_up_loopback() -> rustix::io::Result<()> {
 
 /// Without magic links, for `/proc/self/fd/N` as a working directory is a way back to the host.
 fn enter_cwd(cwd: &CStr) -> rustix::io::Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat2(rustix::fs::CWD, cwd, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let directory = openat2(rustix::fs::CWD, cwd, flags, ResolveFlags::NO_MAGICLINKS)?;
     fchdir(directory)
 }
 

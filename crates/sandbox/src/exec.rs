@@ -12,11 +12,12 @@
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{CWD, FileType, OFlags, ResolveFlags, fstat};
 use rustix::io::{Errno, read};
 
 use crate::error::{Failure, Stage};
 use crate::mounts::last_errno;
+use crate::openat2::openat2;
 use crate::plan::{HEAD_LEN, Plan};
 
 /// As many interpreters of interpreters as the kernel follows.
@@ -57,13 +58,13 @@ fn leads_out(candidate: &CStr) -> bool {
 
 /// Reads the first bytes of a regular file, without following magic links.
 fn read_head(path: &CStr, head: &mut [u8]) -> rustix::io::Result<usize> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     // The link is looked at before the file is opened: opening a device or a FIFO could have effects.
-    let place = openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+    let place = openat2(CWD, path, OFlags::PATH, ResolveFlags::NO_MAGICLINKS)?;
     if FileType::from_raw_mode(fstat(&place)?.st_mode) != FileType::RegularFile {
         return Err(Errno::ACCESS);
     }
-    let file = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+    let file = openat2(CWD, path, flags, ResolveFlags::NO_MAGICLINKS)?;
     read_full(file.as_fd(), head)
 }
 

@@ -41,6 +41,7 @@ mod clone;
 mod error;
 mod exec;
 mod mounts;
+mod openat2;
 mod overlay;
 mod plan;
 mod seccomp;

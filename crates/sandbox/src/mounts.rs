@@ -7,9 +7,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-use rustix::fs::{
-    CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, fstat, fstatfs, openat, openat2,
-};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, fstat, fstatfs, openat};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -19,6 +17,7 @@ use rustix::mount::{
 use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::error::{At, Failure, Stage};
+use crate::openat2::openat2;
 use crate::overlay::{mount_overlay, while_attached};
 use crate::plan::{MountPlan, Plan, RootPlan, SourcePlan};
 use crate::stubs::{Kind, Origin};
@@ -145,7 +144,7 @@ fn is_proc(target: &OwnedFd) -> Result<bool> {
 
 /// Resolves a path of the image below `root`.
 pub(crate) fn resolve(root: impl AsFd, path: &CStr) -> Result<OwnedFd> {
-    openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), INSIDE)
+    openat2(root, path, OFlags::PATH, INSIDE)
 }
 
 /// Attaches a detached mount.

@@ -8,12 +8,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::OnceLock;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, statfs, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, statfs, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 use crate::error::{At, Failure, Stage};
 use crate::mounts::{attach, copy_of, mount_new, resolve, set_attributes};
+use crate::openat2::openat2;
 use crate::plan::Plan;
 use crate::stubs::{Kind, Origin};
 
@@ -152,7 +153,7 @@ fn mount_below(
 /// Opens a mount point of the image, made if it is missing, and refused if it is a symbolic link.
 fn place(plan: &mut Plan, root: &OwnedFd, path: &CStr) -> rustix::io::Result<OwnedFd> {
     let resolution = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    match openat2(root, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolution) {
+    match openat2(root, path, OFlags::PATH | OFlags::DIRECTORY, resolution) {
         Err(Errno::NOENT) => plan.outcome.stubs.resolve_or_create(root, path, Kind::Directory, Origin::System),
         done => done,
     }

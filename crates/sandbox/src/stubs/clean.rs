@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timestamps, fgetxattr, flistxattr, fstat, futimens,
-    openat, openat2, statat, unlinkat,
+    openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::{Stubs, Times, relative_parent};
+use crate::openat2::openat2;
 
 /// A created mount point could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -194,8 +195,8 @@ fn open_root(path: &Path) -> rustix::io::Result<OwnedFd> {
 /// Opens a directory below another; the path has no symbolic links, or is no longer what the child saw.
 fn open_below(root: &OwnedFd, path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    match openat2(root, path, flags, ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS) {
         Err(Errno::NOENT) => Ok(None),
         done => done.map(Some),
     }

@@ -91,7 +91,15 @@ fn make_inside(root: &Path, path: &Path) -> io::Result<()> {
     let mut made = PathBuf::new();
     for name in path {
         made.push(name);
-        let open = || rustix::fs::openat2(&root, &made, flags, Mode::empty(), inside);
+        // The kernel asks to try again when a rename or a mount elsewhere raced with its check of a `..`.
+        let open = || {
+            loop {
+                match rustix::fs::openat2(&root, &made, flags, Mode::empty(), inside) {
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    done => return done,
+                }
+            }
+        };
         parent = match open() {
             Err(Errno::NOENT) => {
                 // A parallel step may make it as well; a link that leads nowhere stays one, and is an error.
