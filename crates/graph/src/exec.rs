@@ -36,6 +36,41 @@ pub struct Exec {
     pub cgroup_parent: Option<String>,
     /// Exit codes that count as success; only 0 if empty.
     pub valid_exit_codes: Vec<i32>,
+    /// Caches that the step gets without having asked for them. Not part of any key.
+    pub auto_caches: Vec<AutoCache>,
+}
+
+/// A directory in which a tool keeps a cache, given to a step whose Dockerfile mounts none there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoCache {
+    /// The command that was recognised, as the progress names it: `go build`.
+    pub command: String,
+    /// Where the tool looks for it.
+    pub directory: CacheDirectory,
+    /// Its name; steps of the same name share it. Names the tool, and the version family and platform where those matter.
+    pub id: String,
+    /// What happens when two steps want it at once.
+    pub sharing: CacheSharing,
+    /// What becomes of what the step leaves there.
+    pub purpose: CachePurpose,
+}
+
+/// Where a tool looks for its cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CacheDirectory {
+    /// An absolute path in the root.
+    Absolute(String),
+    /// A path below the home directory of the step's user, which the root's `/etc/passwd` tells.
+    Home(String),
+}
+
+/// What becomes of what a step leaves in a cache directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CachePurpose {
+    /// Nothing that a later step could read depends on it: it is kept outside the layer.
+    Pure,
+    /// Later steps read it: it becomes part of the layer, and seeds the next run of the step.
+    Output,
 }
 
 /// A line of `/etc/hosts`: a name and its address.

@@ -14,7 +14,10 @@ mod graph;
 mod platform;
 mod source;
 
-pub use exec::{CacheSharing, Exec, HostEntry, Mount, MountKind, Network, SecretTarget, Security, Ulimit};
+pub use exec::{
+    AutoCache, CacheDirectory, CachePurpose, CacheSharing, Exec, HostEntry, Mount, MountKind, Network, SecretTarget,
+    Security, Ulimit,
+};
 pub use file::{Action, Copy, Mkdir, Mkfile, Mode, Owner, Unpack, UserName};
 pub use graph::{Graph, Label, Vertex, VertexId};
 pub use platform::{ParsePlatformError, Platform};
