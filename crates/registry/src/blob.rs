@@ -5,11 +5,11 @@
 
 use crate::client::{Shared, first_of};
 use crate::error::RegistryError;
-use crate::exchange::Ask;
+use crate::exchange::{Ask, Place};
 use crate::hosts::Endpoint;
 use crate::reference::Repository;
 use crate::token::Scope;
-use crate::transport::{leaf, lock};
+use crate::transport::{Payload, leaf, lock};
 use kiln_digest::{Digest, DigestWriter};
 use oci_spec::image::Descriptor;
 use reqwest::blocking::Response;
@@ -125,7 +125,8 @@ impl BlobReader {
         }
         let ask = Ask {
             method: Method::GET,
-            path: format!("{}/blobs/{}", endpoint.repository, self.digest),
+            place: Place::Path(format!("{}/blobs/{}", endpoint.repository, self.digest)),
+            body: Payload::Nothing,
             headers,
             scope: Scope::pull(&endpoint.repository),
             subject: self.subject.clone(),

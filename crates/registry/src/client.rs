@@ -4,13 +4,13 @@ use crate::blob::BlobReader;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::{Attempt, RegistryError};
-use crate::exchange::{Ask, Exchange};
+use crate::exchange::{Ask, Exchange, Place};
 use crate::hosts::{self, Endpoint};
 use crate::manifest::{self, FetchedManifest, MANIFEST_MAX, Manifest};
 use crate::reference::{Reference, Repository};
 use crate::retry::{Cancel, Policy};
 use crate::token::Scope;
-use crate::transport::{Transport, lock};
+use crate::transport::{Payload, Transport, lock};
 use kiln_digest::Digest;
 use oci_spec::image::{Descriptor, MediaType};
 use reqwest::Method;
@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Most bytes of a list of tags.
 const TAGS_MAX: u64 = 1024 * 1024;
@@ -134,6 +134,10 @@ impl Client {
         })
     }
 
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.0.exchange
+    }
+
     fn manifest_at(
         &self,
         endpoint: &Endpoint,
@@ -186,7 +190,8 @@ impl Client {
 fn tags_ask(endpoint: &Endpoint, repository: &Repository) -> Ask {
     Ask {
         method: Method::GET,
-        path: format!("{}/tags/list?n=1000", endpoint.repository),
+        place: Place::Path(format!("{}/tags/list?n=1000", endpoint.repository)),
+        body: Payload::Nothing,
         headers: HeaderMap::new(),
         scope: Scope::pull(&endpoint.repository),
         subject: format!("tags of `{repository}`"),
@@ -228,14 +233,15 @@ fn subject(reference: &Reference) -> String {
 fn manifest_ask(method: Method, endpoint: &Endpoint, reference: &Reference, subject: &str) -> Ask {
     Ask {
         method,
-        path: format!("{}/manifests/{}", endpoint.repository, reference.selector()),
+        place: Place::Path(format!("{}/manifests/{}", endpoint.repository, reference.selector())),
+        body: Payload::Nothing,
         headers: HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(manifest::ACCEPT))]),
         scope: Scope::pull(&endpoint.repository),
         subject: subject.to_owned(),
     }
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 

@@ -175,6 +175,14 @@ pub enum RegistryError {
         /// Why.
         cause: String,
     },
+    /// What was to be sent cannot be read.
+    #[error("cannot read {subject} to send it: {cause}")]
+    Source {
+        /// What was to be sent.
+        subject: String,
+        /// Why.
+        cause: String,
+    },
     /// The caller's cancel flag was set.
     #[error("request to `{host}` cancelled")]
     Cancelled {
@@ -210,6 +218,7 @@ impl RegistryError {
             | Self::Manifest { .. }
             | Self::UnsupportedDigest { .. }
             | Self::Certificates { .. }
+            | Self::Source { .. }
             | Self::Cancelled { .. } => {}
         }
         self
@@ -262,9 +271,9 @@ impl fmt::Display for LoginHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = login_name(self.0);
         if self.1 {
-            write!(f, "\nhint: the stored credentials were not enough; `docker login{host}` replaces them")
+            write!(f, "\nhint: the stored credentials were not enough; `kiln login{host}` replaces them")
         } else {
-            write!(f, "\nhint: if it exists, it needs `docker login{host}`")
+            write!(f, "\nhint: if it exists, it needs `kiln login{host}`")
         }
     }
 }
@@ -284,12 +293,12 @@ impl fmt::Display for RateHint<'_> {
         if self.1 {
             write!(f, "\nhint: wait, or configure a mirror in the section `[registry.\"{}\"]`", self.0)
         } else {
-            write!(f, "\nhint: the limit is higher after `docker login{}`; or configure a mirror", login_name(self.0))
+            write!(f, "\nhint: the limit is higher after `kiln login{}`; or configure a mirror", login_name(self.0))
         }
     }
 }
 
-/// `docker login` takes Docker Hub when it is told nothing.
+/// `kiln login` takes Docker Hub when it is told nothing.
 fn login_name(host: &str) -> String {
     if host == crate::reference::DOCKER_HUB { String::new() } else { format!(" {host}") }
 }

@@ -7,10 +7,10 @@ use crate::login::{Logins, Presented};
 use crate::redact;
 use crate::retry::{Cancel, Policy};
 use crate::token::Scope;
-use crate::transport::{Call, Failure, Reply, Transport, is_transient};
+use crate::transport::{Call, Failure, Payload, Reply, Transport, is_transient, same_origin};
 use reqwest::blocking::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -43,12 +43,21 @@ pub(crate) struct Exchange {
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) method: Method,
-    /// Under `/v2/`.
-    pub(crate) path: String,
+    pub(crate) place: Place,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Payload,
     pub(crate) scope: Scope,
     /// What it is, for messages.
     pub(crate) subject: String,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// Under `/v2/` of the host.
+    Path(String),
+    /// Where the host has sent us. If that is another host, it gets no credentials.
+    Url(Url),
 }
 
 /// One attempt that failed.
@@ -124,18 +133,25 @@ impl Exchange {
         let mut failed = 0;
         loop {
             self.cancel.check(host)?;
-            let (error, retry_after, attempts) = match once() {
+            match once() {
                 Ok(value) => return Ok(value),
-                Err(Trouble::Final(error)) => return Err(*error),
-                Err(Trouble::Transient { error, retry_after, attempts }) => (error, retry_after, attempts),
-            };
-            failed += 1;
-            if failed >= attempts.min(self.policy.attempts) {
-                return Err(*error);
+                Err(trouble) => self.bear(host, trouble, &mut failed)?,
             }
-            let Some(pause) = self.policy.pause_after(failed, retry_after) else { return Err(*error) };
-            self.cancel.sleep(pause, host)?;
         }
+    }
+
+    /// Waits for the next attempt, or gives the error back where there is to be none. `failed` counts the attempts.
+    pub(crate) fn bear(&self, host: &str, trouble: Trouble, failed: &mut u32) -> Result<(), RegistryError> {
+        let (error, retry_after, attempts) = match trouble {
+            Trouble::Final(error) => return Err(*error),
+            Trouble::Transient { error, retry_after, attempts } => (error, retry_after, attempts),
+        };
+        *failed += 1;
+        if *failed >= attempts.min(self.policy.attempts) {
+            return Err(*error);
+        }
+        let Some(pause) = self.policy.pause_after(*failed, retry_after) else { return Err(*error) };
+        self.cancel.sleep(pause, host)
     }
 
     /// One request and its response, whatever the status.
@@ -183,18 +199,26 @@ impl Exchange {
         }
     }
 
-    fn send_once(&self, endpoint: &Endpoint, ask: &Ask) -> Result<Response, Trouble> {
+    /// Asks once, but answers challenges.
+    pub(crate) fn send_once(&self, endpoint: &Endpoint, ask: &Ask) -> Result<Response, Trouble> {
         let mut challenges = 0;
         loop {
-            let url =
-                self.transport.url(endpoint, &ask.path).map_err(|failure| trouble(endpoint, &ask.subject, failure))?;
-            let presented = self.logins.present(self, endpoint, &ask.scope, &ask.subject)?;
+            let path = if let Place::Path(path) = &ask.place { path } else { "" };
+            let own = self.transport.url(endpoint, path).map_err(|failure| trouble(endpoint, &ask.subject, failure))?;
+            let (url, elsewhere) = match &ask.place {
+                Place::Url(url) => (url.clone(), !same_origin(url, &own)),
+                Place::Path(_) => (own, false),
+            };
+            let presented = match elsewhere {
+                true => Presented { fresh: true, ..Presented::default() },
+                false => self.logins.present(self, endpoint, &ask.scope, &ask.subject)?,
+            };
             let call = Call {
                 method: ask.method.clone(),
                 url,
                 headers: ask.headers.clone(),
                 authorization: presented.header.clone(),
-                body: None,
+                body: ask.body.clone(),
             };
             let reply = self.exchange(endpoint, &call, &ask.subject)?;
             if reply.response.status().is_success() {
@@ -251,6 +275,7 @@ fn trouble(endpoint: &Endpoint, subject: &str, failure: Failure) -> Trouble {
     match failure {
         Failure::Tls(cause) => RegistryError::Tls { host, cause, tried }.into(),
         Failure::Certificates { path, cause } => RegistryError::Certificates { path, cause }.into(),
+        Failure::Source(cause) => RegistryError::Source { subject: subject.to_owned(), cause }.into(),
         Failure::Redirect(message) => {
             RegistryError::Server { subject: subject.to_owned(), host, status: 302, message, tried }.into()
         }

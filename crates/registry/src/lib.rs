@@ -1,4 +1,4 @@
-//! The OCI distribution protocol (distribution-spec v1.1): resolving references, fetching manifests and blobs.
+//! The OCI distribution protocol (distribution-spec v1.1): resolving references, fetching and pushing manifests and blobs.
 //!
 //! This crate owns everything between a [`Reference`] and verified bytes: which hosts to ask (the [`Config`]'s mirrors, then the
 //! registry), TLS and plain HTTP, logging in, retrying, resuming. It leaves to others where the bytes go (the store), which
@@ -21,11 +21,13 @@ mod exchange;
 mod hosts;
 mod login;
 mod manifest;
+mod push;
 mod redact;
 mod reference;
 mod retry;
 mod token;
 mod transport;
+mod upload;
 
 pub use blob::BlobReader;
 pub use client::{Client, Resolved};
@@ -33,7 +35,9 @@ pub use config::{Config, ConfigError, HostConfig, Mirror, MirrorError, Registrie
 pub use credentials::{Credential, Credentials, CredentialsError};
 pub use error::{Attempt, RegistryError};
 pub use manifest::{FetchedManifest, Manifest, ManifestProblem};
+pub use push::Pushed;
 pub use reference::{DEFAULT_TAG, DOCKER_HUB, Reference, ReferenceError, ReferenceProblem, Repository};
 pub use retry::Policy;
+pub use upload::{BlobSource, Upload, Watch};
 
 pub use oci_spec::image::{Descriptor, Digest as OciDigest, ImageIndex, ImageManifest, MediaType};

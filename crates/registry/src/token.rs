@@ -6,7 +6,7 @@ use crate::error::RegistryError;
 use crate::exchange::{Exchange, Trouble, server_message};
 use crate::hosts::Endpoint;
 use crate::redact;
-use crate::transport::{Call, is_transient};
+use crate::transport::{Call, Payload, is_transient};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -33,9 +33,15 @@ impl Scope {
         Self(format!("repository:{repository}:pull"))
     }
 
+    /// Writing to a repository; of `mounted`, another one of the same registry, blobs may be taken over.
+    pub(crate) fn push(repository: &str, mounted: Option<&str>) -> Self {
+        let mounted = mounted.map(|mounted| format!(" repository:{mounted}:pull")).unwrap_or_default();
+        Self(format!("repository:{repository}:pull,push{mounted}"))
+    }
+
     /// This and what the registry's challenge asks for besides.
     fn with(&self, challenge: Option<&str>) -> Vec<String> {
-        let mut scopes = vec![self.0.clone()];
+        let mut scopes: Vec<String> = self.0.split(' ').map(str::to_owned).collect();
         for scope in challenge.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()) {
             if !scopes.iter().any(|known| known == scope) {
                 scopes.push(scope.to_owned());
@@ -122,7 +128,7 @@ impl TokenCall<'_> {
             url: realm.clone(),
             headers: HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]),
             authorization: None,
-            body: None,
+            body: Payload::Nothing,
         };
         match self.credential {
             Some(Credential::IdentityToken(refresh)) => {
@@ -140,7 +146,7 @@ impl TokenCall<'_> {
                     }
                 }
                 call.method = Method::POST;
-                call.body = form.query().map(|form| form.as_bytes().to_vec());
+                call.body = Payload::Bytes(form.query().unwrap_or_default().as_bytes().into());
                 let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
                 call.headers.insert(CONTENT_TYPE, form_type);
             }
@@ -217,6 +223,8 @@ mod tests {
         let scope = Scope::pull("a/b");
         assert_eq!(scope.with(None), ["repository:a/b:pull"]);
         assert_eq!(scope.with(Some("repository:a/b:pull x:y:z")), ["repository:a/b:pull", "x:y:z"]);
+        let scope = Scope::push("a/b", Some("base"));
+        assert_eq!(scope.with(Some("repository:a/b:pull,push")), ["repository:a/b:pull,push", "repository:base:pull"]);
     }
 
     #[test]

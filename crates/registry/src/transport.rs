@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::hosts::{self, Endpoint, Scheme, Trust};
 use crate::redact;
 use crate::retry::Policy;
-use reqwest::blocking::{Client, Request, Response};
+use crate::upload::Part;
+use reqwest::blocking::{Body, Client, Request, Response};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 use std::collections::HashMap;
@@ -22,6 +23,9 @@ use std::time::Duration;
 
 /// More redirects than this are a loop.
 const REDIRECTS_MAX: usize = 10;
+
+/// Bytes per second below which an upload is given up.
+const SLOWEST: u64 = 16 * 1024;
 
 /// How long a server on this machine may take to show whether it speaks TLS.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -52,7 +56,40 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// For the host of `url` only.
     pub(crate) authorization: Option<HeaderValue>,
-    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) body: Payload,
+}
+
+/// What a request carries. It can be sent again.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Payload {
+    #[default]
+    Nothing,
+    Bytes(Arc<[u8]>),
+    /// A part of a blob, read while it is sent.
+    Part(Part),
+}
+
+impl Payload {
+    /// How long sending it may take at most. In the blocking client a request's time includes that of its body, so the larger the body
+    /// the longer; that its receiver takes nothing at all shows earlier, since the connection has a time limit of its own.
+    fn patience(&self, policy: &Policy) -> Option<Duration> {
+        match self {
+            Self::Nothing => None,
+            Self::Bytes(bytes) => Some(policy.idle_timeout + Duration::from_secs(bytes.len() as u64 / SLOWEST)),
+            Self::Part(part) => Some(policy.idle_timeout + Duration::from_secs(part.length() / SLOWEST)),
+        }
+    }
+
+    fn body(&self) -> Result<Option<Body>, Failure> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Bytes(bytes) => Ok(Some(bytes.to_vec().into())),
+            Self::Part(part) => {
+                let reader = part.open().map_err(|error| Failure::Source(error.to_string()))?;
+                Ok(Some(Body::sized(reader, part.length())))
+            }
+        }
+    }
 }
 
 /// A response, after redirects.
@@ -78,6 +115,8 @@ pub(crate) enum Failure {
     Silent(String),
     /// A redirect that cannot be followed.
     Redirect(String),
+    /// What was to be sent cannot be read.
+    Source(String),
 }
 
 impl Transport {
@@ -111,7 +150,8 @@ impl Transport {
             if let Some(value) = &authorization {
                 request.headers_mut().insert(AUTHORIZATION, value.clone());
             }
-            *request.body_mut() = call.body.clone().map(Into::into);
+            *request.body_mut() = call.body.body()?;
+            *request.timeout_mut() = call.body.patience(&self.policy);
             let from_host = same_origin(&url, &call.url);
             let response = client.execute(request).map_err(|error| {
                 let place = (!from_host).then(|| format!(" (redirected to `{}`)", redact::url(&url)));
@@ -190,6 +230,8 @@ impl Transport {
             .connect_timeout(self.policy.connect_timeout)
             // In the blocking client this is for each wait (a response's head, one read), not for all of them together.
             .timeout(self.policy.idle_timeout)
+            // What is sent and not taken for so long breaks the connection.
+            .tcp_user_timeout(self.policy.idle_timeout)
             .referer(false)
             .http1_only();
         if !profile.proxied {
@@ -263,6 +305,13 @@ impl Failure {
                 tls => format!("{}{place}", redact::text(&tls.to_string())),
             });
         }
+        if error.is_body() {
+            // Either our own bytes could not be read, or nobody took them.
+            return match innermost(error).downcast_ref::<std::io::Error>() {
+                Some(unread) => Self::Source(redact::text(&unread.to_string())),
+                None => Self::Broken(format!("it hung up while it was sent something{place}")),
+            };
+        }
         if error.is_connect() {
             return Self::Connect(if error.is_timeout() { format!("connecting took too long{place}") } else { cause });
         }
@@ -272,11 +321,15 @@ impl Failure {
 
 /// The innermost cause, which says most, as one line.
 pub(crate) fn leaf(error: &(dyn Error + 'static)) -> String {
+    redact::text(&innermost(error).to_string())
+}
+
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;
     }
-    redact::text(&last.to_string())
+    last
 }
 
 fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {

@@ -55,7 +55,7 @@ fn basic_authentication_follows_its_challenge() {
 
     let error = plain(&server).manifest(&reference(&server, "x")).unwrap_err();
     assert!(matches!(error, RegistryError::Unauthorized { logged_in: false, .. }));
-    let hint = format!("\nhint: if it exists, it needs `docker login {}`", server.address());
+    let hint = format!("\nhint: if it exists, it needs `kiln login {}`", server.address());
     assert!(error.to_string().ends_with(&hint), "{error}");
 }
 
@@ -167,7 +167,7 @@ fn identity_tokens_are_exchanged_by_post() {
     let post = server.requests().into_iter().find(|request| request.method == "POST").unwrap();
     assert_eq!(post.target, "/oauth", "what is secret belongs into the body");
     assert_eq!(
-        post.body,
+        String::from_utf8_lossy(&post.body),
         "grant_type=refresh_token&refresh_token=re%2Ffresh&client_id=kiln&scope=repository%3Ax%3Apull&service=s"
     );
 }

@@ -8,6 +8,8 @@ mod chaos;
 mod hosts;
 mod logins;
 mod manifests;
+mod push;
+mod push_chaos;
 mod real;
 mod speed;
 

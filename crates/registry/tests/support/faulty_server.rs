@@ -13,7 +13,8 @@ pub(crate) struct Request {
     /// With the query.
     pub(crate) target: String,
     headers: Vec<(String, String)>,
-    pub(crate) body: String,
+    /// Shorter than it said it would be if the client hung up.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
@@ -170,9 +171,9 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Req
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut request = Request { method, target, headers, body: String::new() };
+    let mut request = Request { method, target, headers, body: Vec::new() };
     let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    reader.take(length).read_to_string(&mut request.body)?;
+    reader.take(length).read_to_end(&mut request.body)?;
     Ok(Some(request))
 }
 

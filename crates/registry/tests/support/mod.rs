@@ -2,5 +2,6 @@
 //! (`#[path = "../../registry/tests/support/docker_registry.rs"]`).
 
 pub(crate) mod docker_registry;
+pub(crate) mod faulty_proxy;
 pub(crate) mod faulty_server;
 pub(crate) mod layout;
