@@ -1,6 +1,6 @@
 //! The command line as a whole: global options and the list of commands. Each command's own options are beside the command.
 
-use crate::commands::{build, check, du, images, prune, rmi, run};
+use crate::commands::{build, cache, check, du, images, prune, rmi, run};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Rmi(rmi::RmiArgs),
     /// Show what takes up disk space
     Du(du::DuArgs),
+    /// List and remove cache mounts
+    Cache(cache::CacheArgs),
     /// Remove what no image needs
     Prune(prune::PruneArgs),
     /// Show the version

@@ -60,6 +60,11 @@ pub(crate) fn count(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// The caches that a step got without having asked for them: `auto-cache: go build (2 caches)`.
+pub(crate) fn auto_cache(commands: &[String], caches: u32) -> String {
+    format!("auto-cache: {} ({})", commands.join(", "), count(u64::from(caches), "cache"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

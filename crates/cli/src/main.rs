@@ -9,6 +9,7 @@
 mod args;
 mod commands;
 mod config;
+mod confirm;
 mod error;
 mod exit;
 mod human;

@@ -57,8 +57,8 @@ fn explain(error: &clap::Error) -> UsageError {
         ErrorKind::InvalidSubcommand => {
             let name = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
             let hint = match text(error, ContextKind::SuggestedSubcommand) {
-                Some(like) => format!("did you mean `kiln {like}`?"),
-                None => "`kiln --help` lists the commands".to_owned(),
+                Some(like) => format!("did you mean `{} {like}`?", program(&command)),
+                None => format!("`{} --help` lists the commands", program(&command)),
             };
             UsageError::new(format!("unknown command `{name}`")).hint(hint)
         }
@@ -79,8 +79,10 @@ fn explain(error: &clap::Error) -> UsageError {
             }
             UsageError::new(format!("`{option}`: bad value `{value}`")).hint(expected.unwrap_or(help))
         }
-        ErrorKind::MissingRequiredArgument => UsageError::new(format!("`{}` needs {argument}", program(&command)))
-            .hint(format!("`{} --help` shows how it is used", program(&command))),
+        ErrorKind::MissingRequiredArgument => {
+            UsageError::new(format!("`{}` needs {}", program(&command), argument.trim_end_matches("...")))
+                .hint(format!("`{} --help` shows how it is used", program(&command)))
+        }
         ErrorKind::ArgumentConflict => {
             let other = text(error, ContextKind::PriorArg).unwrap_or_default();
             UsageError::new(format!(
@@ -100,14 +102,15 @@ fn explain(error: &clap::Error) -> UsageError {
     }
 }
 
-/// The command that clap was reading, from its usage line: `build`, or nothing for `kiln` itself.
+/// The command that clap was reading, from its usage line: `build`, `cache rm`, or nothing for `kiln` itself.
 fn command(error: &clap::Error) -> String {
     let usage = match error.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) => usage.to_string(),
         _ => return String::new(),
     };
-    let word = usage.split_whitespace().skip_while(|word| *word != "kiln").nth(1).unwrap_or_default();
-    word.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect()
+    let is_command = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let words = usage.split_whitespace().skip_while(|word| *word != "kiln").skip(1).take_while(is_command);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn program(command: &str) -> String {

@@ -1,6 +1,7 @@
 //! Values of options: `NAME=VALUE`, networks, platforms, limits, sizes, addresses. Each means what it means to Docker.
 
 use crate::error::UsageError;
+use kiln_engine::AutoCacheMode;
 use kiln_graph::{HostEntry, Network, Platform, Ulimit};
 use kiln_registry::Reference;
 use std::collections::BTreeMap;
@@ -35,6 +36,17 @@ pub(crate) fn network(text: &str) -> Result<Network, UsageError> {
         other => {
             Err(UsageError::new(format!("unknown network `{other}`")).hint("expected `default`, `none` or `host`"))
         }
+    }
+}
+
+/// `--auto-cache`.
+pub(crate) fn auto_cache(text: &str) -> Result<AutoCacheMode, UsageError> {
+    match text {
+        "off" => Ok(AutoCacheMode::Off),
+        "safe" => Ok(AutoCacheMode::Safe),
+        "all" => Ok(AutoCacheMode::All),
+        other => Err(UsageError::new(format!("unknown mode `{other}` of `--auto-cache`"))
+            .hint("expected `off`, `safe` or `all`")),
     }
 }
 

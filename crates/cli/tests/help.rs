@@ -26,6 +26,7 @@ Commands:
   images   List images
   rmi      Remove images
   du       Show what takes up disk space
+  cache    List and remove cache mounts
   prune    Remove what no image needs
   version  Show the version
 
@@ -70,6 +71,12 @@ Options:
       --platform <OS/ARCH[/VARIANT]>  The platform to build for [default: this machine's]
       --no-cache[=<BOOL>]             Run every step again
       --no-cache-filter <STAGE,...>   Run every step of these stages again
+      --no-cache-mounts[=<BOOL>]      Empty the cache mounts of the steps that --no-cache runs
+                                      again; without this they keep what they have
+      --auto-cache <off|safe|all>     Which caches of their tools RUN steps get without an edit of
+                                      the Dockerfile: none; those that no image shows; or those of
+                                      the exported stage, and what a step left behind last time, as
+                                      well [env: KILN_AUTO_CACHE] [default: safe]
       --pull[=<BOOL>]                 Ask registries again for every base image
       --secret <SECRET>               A secret for RUN --mount=type=secret:
                                       id=ID[,src=FILE|,env=NAME][,type=file|env]
@@ -130,6 +137,57 @@ Options:
       --format <FORMAT>               How to print what is found [default: text] [possible values:
                                       text, json]
   -h, --help                          Print help (see more with '--help')
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn cache() {
+    assert_data_eq!(
+        help(&["cache", "ls", "-h"]),
+        str![[r#"
+List cache mounts, with what uses them and how often they helped
+
+Usage: kiln cache ls [OPTIONS]
+
+Options:
+      --json      Print JSON, one object a line
+      --no-trunc  Show whole ids, and every step that uses a cache
+  -h, --help      Print help
+
+Global options:
+      --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
+                       /var/lib/kiln for root, otherwise $XDG_DATA_HOME/kiln]
+      --config <FILE>  The configuration file [env: KILN_CONFIG] [default: /etc/kiln/config.toml for
+                       root, otherwise $XDG_CONFIG_HOME/kiln/config.toml]
+      --debug          Show errors with everything that is known about their causes
+
+"#]]
+        .raw()
+    );
+    assert_data_eq!(
+        help(&["cache", "rm", "-h"]),
+        str![[r#"
+Remove cache mounts
+
+Usage: kiln cache rm [OPTIONS] [ID]...
+
+Arguments:
+  [ID]...  Ids, the beginnings of ids, or names of cache mounts
+
+Options:
+  -a, --all    Remove all cache mounts
+  -f, --force  Do not ask
+  -h, --help   Print help
 
 Global options:
       --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:

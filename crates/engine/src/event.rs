@@ -1,6 +1,7 @@
 //! What a build tells while it runs. Events are plain data; whoever renders them decides what people see.
 //!
-//! For each step the order is: [`Event::StepStarted`] or [`Event::StepCached`] (after any [`Event::StepWhy`]), then logs,
+//! For each step the order is: [`Event::StepStarted`] or [`Event::StepCached`] (after any [`Event::StepWhy`]), then
+//! [`Event::StepAutoCache`], then logs,
 //! transfers and warnings, then [`Event::StepFinished`]. Events of different steps interleave.
 
 use crate::lint::Lint;
@@ -58,6 +59,15 @@ pub enum Event {
         step: StepId,
         /// The reason.
         reason: String,
+    },
+    /// The step got caches that its Dockerfile does not ask for.
+    StepAutoCache {
+        /// The step.
+        step: StepId,
+        /// The commands that they are for, for instance `go build`.
+        commands: Vec<String>,
+        /// How many.
+        caches: u32,
     },
     /// Output of the step's process.
     StepLog {

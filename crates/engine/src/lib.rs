@@ -24,10 +24,13 @@ pub use engine::{Engine, Settings};
 pub use error::{EngineError, ErrorKind, Place};
 pub use event::{Event, EventSink, StepId, Stream};
 pub use lint::{Lint, Lints};
-pub use maintenance::{ImageSummary, PruneRequest, Pruned, Usage, UsageKind, UsageRow};
+pub use maintenance::{
+    CacheMountInfo, CacheMountKey, ImageSummary, MountId, PruneRequest, Pruned, RemovedMounts, Usage, UsageKind,
+    UsageRow,
+};
 pub use outcome::{BuildOutcome, ManifestDescriptor, StepCounts};
 pub use request::{
-    BuildRequest, ContextSource, Destination, DockerfileSource, LayerCompression, NamedContextSource, NoCache, Output,
-    SecretSource, SecretValue,
+    AutoCacheMode, BuildRequest, ContextSource, Destination, DockerfileSource, LayerCompression, NamedContextSource,
+    NoCache, Output, SecretSource, SecretValue,
 };
 pub use run::RunRequest;

@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use kiln_digest::Digest;
 use std::time::SystemTime;
 
-pub use kiln_store::{Pruned, Usage, UsageKind, UsageRow};
+pub use kiln_store::{CacheMountInfo, CacheMountKey, MountId, Pruned, RemovedMounts, Usage, UsageKind, UsageRow};
 
 /// One image, as `kiln images` lists it.
 #[derive(Debug, Clone)]
@@ -63,6 +63,22 @@ impl Engine {
     /// Those of the store.
     pub fn disk_usage(&self) -> Result<Usage, EngineError> {
         self.store().du().map_err(EngineError::store)
+    }
+
+    /// All cache mounts, by name.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn cache_mounts(&self) -> Result<Vec<CacheMountInfo>, EngineError> {
+        self.store().cache_mounts().map_err(EngineError::store)
+    }
+
+    /// Removes cache mounts, except those that a step is using.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn remove_cache_mounts(&self, ids: &[MountId]) -> Result<RemovedMounts, EngineError> {
+        self.store().remove_cache_mounts(ids).map_err(EngineError::store)
     }
 
     /// Frees space.

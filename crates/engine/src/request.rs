@@ -25,6 +25,10 @@ pub struct BuildRequest {
     pub platforms: Vec<Platform>,
     /// Which steps run again even though there is a record of them.
     pub no_cache: NoCache,
+    /// Which caches steps get without having asked for them.
+    pub auto_cache: AutoCacheMode,
+    /// Empties every cache mount that a step uses, before it is used first.
+    pub no_cache_mounts: bool,
     /// Asks registries again for every base image.
     pub pull: bool,
     /// Default network of RUN steps.
@@ -54,6 +58,8 @@ impl BuildRequest {
             tags: Vec::new(),
             platforms: Vec::new(),
             no_cache: NoCache::No,
+            auto_cache: AutoCacheMode::default(),
+            no_cache_mounts: false,
             pull: false,
             network: Network::Default,
             extra_hosts: Vec::new(),
@@ -119,6 +125,18 @@ impl std::fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SecretValue(…)")
     }
+}
+
+/// Which caches steps get without having asked for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AutoCacheMode {
+    /// None.
+    Off,
+    /// Caches that no image shows, in stages that are not exported.
+    #[default]
+    Safe,
+    /// Those of the exported stage too, and what a step left behind last time.
+    All,
 }
 
 /// Which steps run again.

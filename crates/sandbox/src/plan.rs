@@ -151,7 +151,9 @@ impl Plan {
         if spec.hostname.len() > 64 {
             return Err(invalid(format!("host name `{}` is longer than 64 bytes", spec.hostname)));
         }
-        let stubs = StubLog::for_targets(mounts.iter().map(|mount| mount.target.as_c_str()));
+        let (uid, gid) = spec.mount_point_owner;
+        let owner = (id(uid, Uid::from_raw)?, id(gid, Gid::from_raw)?);
+        let stubs = StubLog::for_targets(mounts.iter().map(|mount| mount.target.as_c_str()), owner);
         let plan = Self {
             root,
             read_only: spec.read_only,

@@ -25,6 +25,8 @@ pub struct Spec {
     pub hostname: String,
     /// Mounts in the order in which they are made, after `/proc`, `/sys` and `/dev`.
     pub mounts: Vec<Mount>,
+    /// User and group id of the directories that are created for mounts.
+    pub mount_point_owner: (u32, u32),
     /// Host file shown read-only at `/etc/resolv.conf`.
     pub resolv_conf: Option<PathBuf>,
     /// Host file shown read-only at `/etc/hosts`.
@@ -57,6 +59,7 @@ impl Spec {
             user: User::default(),
             hostname: "buildkitsandbox".to_owned(),
             mounts: Vec::new(),
+            mount_point_owner: (0, 0),
             resolv_conf: None,
             hosts: None,
             network: Network::Host,

@@ -63,7 +63,7 @@ pub use images::{Image, ImageError};
 pub use layers::{Layer, LayerError, NewLayer};
 pub use leases::{Lease, LeaseError};
 pub use locks::{LockError, StepLock};
-pub use mounts::{CacheMount, CacheMountInfo, CacheMountKey, MountError, Sharing};
+pub use mounts::{CacheMount, CacheMountInfo, CacheMountKey, MountError, RemovedMounts, Sharing};
 pub use open::{OpenError, Store};
 pub use prune::{PruneOptions, Pruned};
 pub use records::{Record, RecordError};

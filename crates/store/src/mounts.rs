@@ -5,7 +5,11 @@
 //! directory is still in place; who removes one holds its lock exclusively. A directory is made whole below `tmp/`, locked there,
 //! and appears by one rename.
 
-use crate::db::{now, number, time, unsigned};
+mod usage;
+
+pub use usage::{CacheMountInfo, RemovedMounts};
+
+use crate::db::now;
 use crate::error::{Error, Result};
 use crate::ids::MountId;
 use crate::locks::Pause;
@@ -13,13 +17,12 @@ use crate::open::Store;
 use crate::process::{claim, is_at, make_dir};
 use crate::temp::TempDir;
 use rusqlite::{OptionalExtension, Transaction};
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// What makes two cache mounts the same: namespace, id, and whatever else the caller wants kept apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +81,7 @@ pub struct CacheMount {
     store: Store,
     id: MountId,
     path: PathBuf,
+    made: bool,
     since: Instant,
     _lock: File,
 }
@@ -92,6 +96,11 @@ impl CacheMount {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Whether an earlier user has left something there.
+    pub fn is_warm(&self) -> bool {
+        !self.made && fs::read_dir(&self.path).is_ok_and(|mut entries| entries.next().is_some())
+    }
 }
 
 impl Drop for CacheMount {
@@ -105,23 +114,6 @@ impl Drop for CacheMount {
             });
         }
     }
-}
-
-/// A directory of a cache mount, as `du` lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CacheMountInfo {
-    /// Which directory.
-    pub id: MountId,
-    /// Of which cache mount.
-    pub key: CacheMountKey,
-    /// Bytes on disk.
-    pub size: u64,
-    /// When it was made.
-    pub created: SystemTime,
-    /// When it was last used.
-    pub used: SystemTime,
-    /// Whether a step is using it now.
-    pub in_use: bool,
 }
 
 impl Store {
@@ -179,53 +171,6 @@ impl Store {
         }
     }
 
-    /// All directories of cache mounts, by key. Sizes are measured anew for those used since the last time.
-    ///
-    /// # Errors
-    /// The disk's and the database's.
-    pub fn cache_mounts(&self) -> Result<Vec<CacheMountInfo>> {
-        let in_use = self.measure_mounts()?;
-        let mut mounts: Vec<CacheMountInfo> = self.0.db().read(|sql| {
-            let mut select =
-                sql.prepare_cached("SELECT id, key, size, created, used FROM mounts ORDER BY key, created")?;
-            let mounts = select.query_map([], |row| {
-                Ok(CacheMountInfo {
-                    id: row.get(0)?,
-                    key: CacheMountKey(row.get(1)?),
-                    size: row.get::<_, Option<i64>>(2)?.map_or(0, unsigned),
-                    created: time(row.get(3)?),
-                    used: time(row.get(4)?),
-                    in_use: false,
-                })
-            })?;
-            mounts.collect()
-        })?;
-        for mount in &mut mounts {
-            if let Some(&size) = in_use.get(&mount.id) {
-                (mount.size, mount.in_use) = (size, true);
-            }
-        }
-        Ok(mounts)
-    }
-
-    /// Removes the directories of the keys given, except those in use, and says how many that were.
-    ///
-    /// # Errors
-    /// The disk's and the database's.
-    pub fn clear_cache_mounts(&self, keys: &[CacheMountKey]) -> Result<u64> {
-        let mut removed = Vec::new();
-        for key in keys {
-            for id in self.mounts_of(key)? {
-                let Some(_lock) = self.lock_mount(id, Sharing::Private)? else { continue };
-                self.0.db().write_through(|sql| Ok(delete(sql, id)?))?;
-                removed.push(self.0.process.discard(&self.mount_dir(id))?);
-            }
-        }
-        let count = removed.len() as u64;
-        self.0.process.remove_later(removed);
-        Ok(count)
-    }
-
     pub(crate) fn mount_dir(&self, id: MountId) -> PathBuf {
         self.root().join("mounts").join(id.to_string())
     }
@@ -264,12 +209,12 @@ impl Store {
                 sql.prepare_cached("UPDATE mounts SET uses = uses + 1, size = NULL, used = ?, boot = ? WHERE id = ?")?;
             Ok(update.execute((now(), self.0.boot.as_str(), id))? == 1)
         })?;
-        Ok(known.then(|| self.guard(id, lock)))
+        Ok(known.then(|| self.guard(id, lock, false)))
     }
 
-    fn guard(&self, id: MountId, lock: File) -> CacheMount {
+    fn guard(&self, id: MountId, lock: File, made: bool) -> CacheMount {
         let path = self.mount_dir(id).join("fs");
-        CacheMount { store: self.clone(), id, path, since: Instant::now(), _lock: lock }
+        CacheMount { store: self.clone(), id, path, made, since: Instant::now(), _lock: lock }
     }
 
     fn make_mount(
@@ -312,32 +257,7 @@ impl Store {
             insert.execute((id, &key.0, now(), self.0.boot.as_str()))?;
             Ok(true)
         })?;
-        Ok(if committed { Ok(self.guard(id, made.lock)) } else { Err(made) })
-    }
-
-    /// Measures the directories that were used since they were last measured, and gives the sizes of those in use, which are not
-    /// noted because they change.
-    pub(crate) fn measure_mounts(&self) -> Result<HashMap<MountId, u64>> {
-        let unmeasured: Vec<(MountId, i64)> = self.0.db().read(|sql| {
-            let mut select = sql.prepare_cached("SELECT id, uses FROM mounts WHERE size IS NULL")?;
-            select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        })?;
-        let mut in_use = HashMap::new();
-        for (id, uses) in unmeasured {
-            // Not held while measuring: nobody should find the directory taken because of this.
-            let free = self.lock_mount(id, Sharing::Private)?.is_some();
-            let size = disk_usage(&self.mount_dir(id).join("fs"));
-            if !free {
-                in_use.insert(id, size);
-                continue;
-            }
-            // Whoever began to use it meanwhile has changed `uses`.
-            self.0.db().write(|sql| {
-                let mut update = sql.prepare_cached("UPDATE mounts SET size = ? WHERE id = ? AND uses = ?")?;
-                Ok(update.execute((number(size), id, uses))?)
-            })?;
-        }
-        Ok(in_use)
+        Ok(if committed { Ok(self.guard(id, made.lock, true)) } else { Err(made) })
     }
 }
 
@@ -350,23 +270,6 @@ struct Made {
 /// Forgets a directory whose lock is held exclusively; its files follow.
 pub(crate) fn delete(sql: &Transaction<'_>, id: MountId) -> rusqlite::Result<()> {
     sql.prepare_cached("DELETE FROM mounts WHERE id = ?")?.execute([id]).map(drop)
-}
-
-/// Bytes on disk of a tree. What vanishes or cannot be read meanwhile counts for nothing.
-fn disk_usage(path: &Path) -> u64 {
-    let mut bytes = 0;
-    let mut directories = vec![path.to_owned()];
-    while let Some(directory) = directories.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            bytes += metadata.blocks() * 512;
-            if metadata.is_dir() {
-                directories.push(entry.path());
-            }
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]

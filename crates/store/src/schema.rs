@@ -14,7 +14,8 @@ pub(crate) const FORMAT: i64 = STEPS.len() as i64;
 pub(crate) const APPLICATION: i64 = 0x6b69_6c6e;
 
 /// Step `n` brings format `n` to format `n + 1`.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -125,7 +126,18 @@ CREATE TABLE memos (
     PRIMARY KEY (kind, key)
 );
 CREATE INDEX memos_used ON memos (kind, used);
-"];
+",
+    "
+ALTER TABLE mounts ADD COLUMN hits INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE mount_users (
+    mount INTEGER NOT NULL REFERENCES mounts ON DELETE CASCADE,
+    step  TEXT NOT NULL,
+    used  INTEGER NOT NULL,
+    PRIMARY KEY (mount, step)
+) WITHOUT ROWID;
+",
+];
 
 /// Brings a database to [`FORMAT`]. The caller makes sure that no other process does the same.
 pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

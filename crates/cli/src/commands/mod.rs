@@ -1,6 +1,7 @@
 //! The commands, one module each. A command returns its exit status or an error; it never exits by itself.
 
 pub(crate) mod build;
+pub(crate) mod cache;
 mod call;
 pub(crate) mod check;
 pub(crate) mod du;
@@ -25,6 +26,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitStatus, CliError> {
         Command::Images(args) => images::execute(globals, &args),
         Command::Rmi(args) => rmi::execute(globals, &args),
         Command::Du(args) => du::execute(globals, &args),
+        Command::Cache(args) => cache::execute(globals, &args),
         Command::Prune(args) => prune::execute(globals, &args),
         Command::Version => version::execute(),
         Command::InternalSync => internal_sync::execute(globals),

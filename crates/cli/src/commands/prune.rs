@@ -1,13 +1,13 @@
 //! `kiln prune`: frees disk space. Asks first, unless told not to.
 
 use crate::args::Globals;
-use crate::error::{CliError, UsageError};
+use crate::confirm;
+use crate::error::CliError;
 use crate::exit::ExitStatus;
 use crate::session::Session;
 use crate::{human, terminal};
 use clap::Args;
 use kiln_engine::{PruneRequest, Pruned};
-use std::io::{self, BufRead, IsTerminal};
 
 /// Options of `kiln prune`.
 #[derive(Debug, Args)]
@@ -23,7 +23,13 @@ pub(crate) struct PruneArgs {
 /// Prunes the store.
 pub(crate) fn execute(globals: &Globals, args: &PruneArgs) -> Result<ExitStatus, CliError> {
     if !args.force {
-        confirm(args.all)?;
+        confirm::ask(
+            "kiln prune",
+            match args.all {
+                true => "this removes all build caches, all cache mounts, and everything that no named image needs",
+                false => "this removes the build caches and layers that no image needs",
+            },
+        )?;
     }
     let session = Session::open(globals)?;
     let pruned = session.engine.prune(PruneRequest { all: args.all })?;
@@ -45,27 +51,6 @@ fn summary(pruned: &Pruned) -> String {
         true => "nothing to remove\n".to_owned(),
         false => format!("removed {}\nfreed {}\n", counts.join(", "), human::size(pruned.bytes)),
     }
-}
-
-/// Asks on the terminal. Where nobody can answer, that is a mistake on the command line.
-fn confirm(all: bool) -> Result<(), CliError> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return Err(UsageError::new(
-            "`kiln prune` asks before it removes anything, and standard input is not a terminal",
-        )
-        .hint("`kiln prune --force` does not ask")
-        .into());
-    }
-    let what = if all {
-        "this removes all build caches, all cache mounts, and everything that no named image needs"
-    } else {
-        "this removes the build caches and layers that no image needs"
-    };
-    terminal::error_bytes(format!("{what}\ncontinue? [y/N] ").as_bytes());
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer).map_err(CliError::Stdin)?;
-    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") { Ok(()) } else { Err(CliError::Declined) }
 }
 
 #[cfg(test)]

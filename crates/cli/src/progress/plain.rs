@@ -3,6 +3,7 @@
 //! ```text
 //! #7 [builder 3/6] COPY go.mod .
 //! #7 why: go.mod changed
+//! #7 auto-cache: go build (1 cache)
 //! #7 0.234 a line of the step's output, with the seconds since the step began
 //! #7 sha256:0123456789ab 12.3MB / 40MB
 //! #7 DONE 0.3s
@@ -89,6 +90,11 @@ impl Renderer for Plain {
                     0 => step.why.push(reason.clone()),
                     number => print(out, number, &why(self.paint, reason)),
                 }
+            }
+            Event::StepAutoCache { step, commands, caches } => {
+                let number = self.steps.entry(*step).or_default().number;
+                let text = text::message(&human::auto_cache(commands, *caches)).replace('\n', " ");
+                print(out, number, &self.paint.paint(Look::Dim, &text));
             }
             Event::StepLog { step, stream, data } => {
                 let step = self.steps.entry(*step).or_default();

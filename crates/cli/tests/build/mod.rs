@@ -10,6 +10,7 @@ mod errors;
 mod images;
 mod instructions;
 mod interruption;
+mod kept_caches;
 mod outputs;
 mod processes;
 mod registry;

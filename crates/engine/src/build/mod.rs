@@ -25,9 +25,9 @@ use contexts::Contexts;
 use kiln_digest::CacheKey;
 use kiln_graph::{Graph, Platform};
 use kiln_lower::Lowered;
-use kiln_store::LayerId;
+use kiln_store::{CacheMountKey, LayerId};
 use selections::SelectionCache;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -47,6 +47,8 @@ pub(crate) struct Build<'a> {
     /// Steps whose result was there, to be marked as used.
     pub(crate) found: Mutex<Vec<(CacheKey, LayerId)>>,
     pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
+    /// The cache mounts that were cleared, if those that steps use are to be.
+    pub(crate) cleared_mounts: Option<Mutex<HashSet<CacheMountKey>>>,
     /// What tells this Dockerfile from others, in the memory of earlier runs.
     pub(crate) project: String,
 }
@@ -116,6 +118,7 @@ fn build(
         selections: SelectionCache::default(),
         found: Mutex::default(),
         secrets: &request.secrets,
+        cleared_mounts: request.no_cache_mounts.then(Mutex::default),
         project: format!("{}\n{}\n{platform}", contexts.main_path().display(), dockerfile.name),
     };
     let targets: Vec<_> = target.into_iter().collect();

@@ -7,9 +7,9 @@ use crate::event::{Event, StepId, Stream};
 use crate::outcome::StepCounts;
 use crate::snapshot::Realized;
 use kiln_digest::ContentDigest;
-use kiln_graph::{Vertex, VertexId};
+use kiln_graph::{CacheDirectory, Vertex, VertexId};
 use kiln_sources::local::LocalContext;
-use kiln_store::{LayerId, Store, TempDir};
+use kiln_store::{CacheMountKey, LayerId, Store, TempDir};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -64,11 +64,14 @@ pub(crate) struct Made {
     pub(crate) layer: LayerId,
     /// The digest of what the layer changes.
     pub(crate) diff: ContentDigest,
+    /// The automatic caches that the step had.
+    pub(crate) injected: Vec<CacheDirectory>,
 }
 
 /// What an op may use of the build while it runs.
 pub(crate) struct StepContext<'a> {
     pub(crate) build: &'a Build<'a>,
+    pub(crate) vertex: VertexId,
     pub(crate) step: StepId,
 }
 
@@ -92,6 +95,32 @@ impl StepContext<'_> {
     /// Passes on output of the step's process.
     pub(crate) fn log(&self, stream: Stream, data: &[u8]) {
         self.build.events.event(Event::StepLog { step: self.step, stream, data: data.to_vec() });
+    }
+
+    /// Says which caches the step got without having asked for them.
+    pub(crate) fn tell_caches(&self, commands: &[String], count: usize) {
+        let (commands, caches) = (commands.to_vec(), u32::try_from(count).unwrap_or(u32::MAX));
+        self.build.events.event(Event::StepAutoCache { step: self.step, commands, caches });
+    }
+
+    /// The step for people who look at the store later: its place, its stage and what it runs.
+    pub(crate) fn described(&self) -> String {
+        let label = &self.build.graph.vertex(self.vertex).label;
+        let start = label.span.map_or(0, |(start, _)| start as usize);
+        let text = self.build.dockerfile.text.as_bytes();
+        let line = 1 + text.iter().take(start).filter(|&&byte| byte == b'\n').count();
+        format!("{}:{line} {}", self.build.dockerfile.name, label.name)
+    }
+
+    /// Empties a cache mount, once a build, if the user asked for that. Steps of other builds that are using it keep it.
+    pub(crate) fn clear_if_asked(&self, key: &CacheMountKey) -> Result<(), EngineError> {
+        let Some(cleared) = &self.build.cleared_mounts else { return Ok(()) };
+        // Held until the mount is gone, or another step of this build would take it as it was.
+        let mut cleared = cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        if cleared.insert(key.clone()) {
+            self.store().clear_cache_mounts(std::slice::from_ref(key)).map_err(EngineError::store)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn selections(&self) -> &dyn Selections {

@@ -8,7 +8,7 @@ use crate::ops::file::Earlier;
 use crate::ops::{exec, file};
 use crate::snapshot::{Output, Snapshot};
 use kiln_digest::{CacheKey, ContentDigest};
-use kiln_graph::{Op, Source, VertexId};
+use kiln_graph::{CacheDirectory, Op, Source, VertexId};
 use kiln_solver::{FileListing, KeyParts, LastRun, PartValue, Prepared, Reason, Worker, step_content};
 use kiln_sources::image::BaseImage;
 use kiln_store::StepLock;
@@ -24,6 +24,8 @@ const MEMO_POSITION: &str = "position";
 struct StepRecord {
     diff: ContentDigest,
     duration: Duration,
+    /// The automatic caches that the step had. The layer may lack these directories.
+    injected: Vec<CacheDirectory>,
 }
 
 impl Build<'_> {
@@ -89,12 +91,19 @@ impl Build<'_> {
     }
 
     fn make(&self, id: VertexId, inputs: &[Output]) -> Result<Made, EngineError> {
-        let context = StepContext { build: self, step: self.steps.id(id) };
+        let context = StepContext { build: self, vertex: id, step: self.steps.id(id) };
         match &self.graph.vertex(id).op {
             Op::Exec(op) => exec::execute(op, inputs, &context),
             Op::File(op) => file::execute(op, inputs, self.earlier(id).as_ref(), &context),
             Op::Source(_) => Err(EngineError::new(ErrorKind::Internal, "a source is never executed")),
         }
+    }
+
+    /// Whether a step gets these automatic caches, or some more. What was made with one that it does not get now may lack files
+    /// that a later step or the image needs.
+    fn gets_all(&self, id: VertexId, injected: &[CacheDirectory]) -> bool {
+        let Op::Exec(exec) = &self.graph.vertex(id).op else { return injected.is_empty() };
+        injected.iter().all(|directory| exec.auto_caches.iter().any(|cache| cache.directory == *directory))
     }
 
     /// Says where in the Dockerfile an error happened, unless it says so itself.
@@ -131,6 +140,9 @@ impl Worker for Build<'_> {
         let (Some(layer), Ok(value)) = (record.layer, postcard::from_bytes::<StepRecord>(&record.value)) else {
             return Ok(None);
         };
+        if !self.gets_all(vertex, &value.injected) {
+            return Ok(None);
+        }
         self.tell_cached(vertex, Some(value.duration));
         self.found.lock().unwrap_or_else(PoisonError::into_inner).push((*key, layer));
         Ok(Some(self.output(vertex, inputs, layer, &value.diff)))
@@ -166,7 +178,7 @@ impl Worker for Build<'_> {
         let made = self.make(vertex, inputs).map_err(|error| self.place(vertex, error));
         let duration = started.elapsed();
         let kept = made.and_then(|made| {
-            let record = StepRecord { diff: made.diff, duration };
+            let record = StepRecord { diff: made.diff, duration, injected: made.injected.clone() };
             let value = postcard::to_stdvec(&record).expect("a record is plain data");
             self.engine.store().put_record(key, &value, Some(made.layer)).map_err(EngineError::store)?;
             Ok(made)

@@ -3,9 +3,9 @@
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, readlinkat_raw, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, chownat, fstat, mkdirat, openat, readlinkat_raw, statx};
 use rustix::io::{Errno, Result};
-use rustix::process::fchdir;
+use rustix::process::{Gid, Uid, fchdir};
 
 use super::{Kind, Origin, Times};
 use crate::mounts::{last_errno, resolve};
@@ -22,6 +22,8 @@ const NAME_LEN: usize = 256;
 pub(crate) struct StubLog {
     paths: Vec<u8>,
     entries: Vec<Entry>,
+    /// Of directories that are created for mounts.
+    owner: (Uid, Gid),
 }
 
 /// One created file or directory of the root filesystem.
@@ -37,10 +39,10 @@ struct Entry {
 
 impl StubLog {
     /// A log with room for every component of every target, and some for what dangling links lead to.
-    pub(crate) fn for_targets<'a>(targets: impl Iterator<Item = &'a CStr>) -> Self {
+    pub(crate) fn for_targets<'a>(targets: impl Iterator<Item = &'a CStr>, owner: (Uid, Gid)) -> Self {
         let components: usize =
             targets.map(|target| target.to_bytes().iter().filter(|byte| **byte == b'/').count()).sum();
-        Self { paths: Vec::with_capacity(PATHS_LEN), entries: Vec::with_capacity(components + 64) }
+        Self { paths: Vec::with_capacity(PATHS_LEN), entries: Vec::with_capacity(components + 64), owner }
     }
 
     /// What was created, in order: absolute path, kind, origin, and the times of its parent before and after.
@@ -99,7 +101,13 @@ impl StubLog {
     fn make(&mut self, root: &OwnedFd, parent: &OwnedFd, name: &CStr, kind: Kind, origin: Origin) -> Result<()> {
         let before = Times::of(&fstat(parent)?);
         match kind {
-            Kind::Directory => mkdirat(parent, name, Mode::from_raw_mode(0o755))?,
+            Kind::Directory => {
+                mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
+                let (uid, gid) = self.owner;
+                if origin == Origin::Mount && (uid, gid) != (Uid::ROOT, Gid::ROOT) {
+                    chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                }
+            }
             Kind::File => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
                 openat(parent, name, flags, Mode::from_raw_mode(0o644))?;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{entries, new_store};
+use std::os::unix::fs::MetadataExt;
 
 fn key() -> CacheMountKey {
     CacheMountKey::new("ns/go-build")
@@ -112,4 +113,56 @@ fn many_first_users_share_one_directory() {
     let ids: std::collections::HashSet<MountId> = users.into_iter().map(|user| user.join().unwrap()).collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(entries(&store, "mounts"), 1);
+}
+
+#[test]
+fn users_and_what_they_found_are_counted() {
+    let (_root, store) = new_store();
+    for n in 0..3 {
+        let mount = get(&store, Sharing::Shared).unwrap();
+        assert_eq!(mount.is_warm(), n > 1, "use {n}");
+        store.note_mount_users(&format!("step {}", n / 2), &[&mount]).unwrap();
+        if n == 1 {
+            fs::write(mount.path().join("file"), b"f").unwrap();
+        }
+    }
+    let found = &store.cache_mounts().unwrap()[0];
+    assert_eq!((found.uses, found.hits), (3, 1));
+    assert!(found.steps.len() == 2 && found.steps.contains(&"step 0".to_owned()), "{:?}", found.steps);
+    let mount = get(&store, Sharing::Shared).unwrap();
+    for n in 0..40 {
+        store.note_mount_users(&format!("step {n}"), &[&mount]).unwrap();
+    }
+    assert_eq!(store.cache_mounts().unwrap()[0].steps.len(), 16);
+}
+
+#[test]
+fn removal_spares_what_is_in_use() {
+    let (_root, store) = new_store();
+    let mount = get(&store, Sharing::Shared).unwrap();
+    fs::write(mount.path().join("file"), vec![b'f'; 8192]).unwrap();
+    let id = mount.id();
+    assert_eq!(
+        store.remove_cache_mounts(&[id]).unwrap(),
+        RemovedMounts { in_use: vec![id], ..RemovedMounts::default() }
+    );
+    drop(mount);
+    let outcome = store.remove_cache_mounts(&[id, id]).unwrap();
+    assert_eq!((outcome.removed, outcome.in_use), (1, Vec::new()));
+    assert!(outcome.bytes >= 8192, "{}", outcome.bytes);
+    assert_eq!(entries(&store, "mounts"), 0);
+}
+
+#[test]
+fn a_store_of_the_first_format_is_brought_forward() {
+    let (root, store) = new_store();
+    let path = store.root().join("meta.db");
+    drop(get(&store, Sharing::Shared).unwrap());
+    drop(store);
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch("DROP TABLE mount_users; ALTER TABLE mounts DROP COLUMN hits; PRAGMA user_version = 1").unwrap();
+    drop(old);
+    let store = Store::open(root.path()).unwrap();
+    let found = &store.cache_mounts().unwrap()[0];
+    assert_eq!((found.uses, found.hits, found.steps.len()), (1, 0, 0));
 }

@@ -9,7 +9,7 @@ use crate::progress::ModeChoice;
 use crate::values;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use kiln_engine::{NamedContextSource, Output};
+use kiln_engine::{AutoCacheMode, NamedContextSource, Output};
 use kiln_graph::{HostEntry, Network, Platform, Ulimit};
 use std::path::PathBuf;
 
@@ -51,6 +51,15 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages again
     #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
     pub(super) no_cache_filter: Vec<String>,
+    /// Empty the cache mounts of the steps that --no-cache runs again; without this they keep what they have
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub(super) no_cache_mounts: bool,
+    /// Which caches of their tools RUN steps get without an edit of the Dockerfile: none; those that no image shows; or
+    /// those of the exported stage, and what a step left behind last time, as well [env: KILN_AUTO_CACHE]
+    /// [default: safe]
+    #[arg(long, value_name = "off|safe|all", value_parser = values::auto_cache)]
+    pub(super) auto_cache: Option<AutoCacheMode>,
     /// Ask registries again for every base image
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
     #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]

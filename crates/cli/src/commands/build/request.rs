@@ -5,7 +5,7 @@ use super::args::BuildArgs;
 use super::contexts;
 use crate::error::{CliError, UsageError};
 use crate::values;
-use kiln_engine::{BuildRequest, ContextSource, Destination, DockerfileSource, NoCache, Output};
+use kiln_engine::{AutoCacheMode, BuildRequest, ContextSource, Destination, DockerfileSource, NoCache, Output};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,11 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
     let context = contexts::main_context("build", &args.context)?;
     check_outputs(&args.outputs, args.quiet, io::stdout().is_terminal())?;
     let dockerfile = dockerfile(args.file)?;
+    if args.no_cache_mounts && !args.no_cache && args.no_cache_filter.is_empty() {
+        return Err(UsageError::new("`--no-cache-mounts` says what steps that run again find in their cache mounts")
+            .hint("add `--no-cache` or `--no-cache-filter STAGE`")
+            .into());
+    }
     Ok(BuildRequest {
         context: ContextSource::Directory(context),
         dockerfile,
@@ -32,6 +37,8 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
             false if args.no_cache_filter.is_empty() => NoCache::No,
             false => NoCache::Stages(args.no_cache_filter),
         },
+        auto_cache: auto_cache(args.auto_cache)?,
+        no_cache_mounts: args.no_cache_mounts,
         pull: args.pull,
         network: args.network,
         extra_hosts: args.add_hosts,
@@ -40,6 +47,19 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
         secrets: args.secrets.into_iter().map(|secret| (secret.id, secret.source)).collect(),
         outputs: args.outputs,
     })
+}
+
+/// The mode for `--auto-cache` and `KILN_AUTO_CACHE`.
+fn auto_cache(option: Option<AutoCacheMode>) -> Result<AutoCacheMode, UsageError> {
+    let variable = std::env::var("KILN_AUTO_CACHE").ok().filter(|value| !value.is_empty());
+    match (option, variable) {
+        (Some(mode), _) => Ok(mode),
+        (None, None) => Ok(AutoCacheMode::default()),
+        (None, Some(value)) => values::auto_cache(&value).map_err(|_| {
+            UsageError::new(format!("unknown mode `{value}` in the environment variable `KILN_AUTO_CACHE`"))
+                .hint("expected `off`, `safe` or `all`")
+        }),
+    }
 }
 
 /// Where `--file` says the Dockerfile is. Reads standard input if that is the place.

@@ -79,11 +79,11 @@ fn permanent(over: &Over, paint: Paint, width: usize, text: &mut String) {
         Over::Cached { name } => {
             push(&step_line("CACHED ", name, "", width, |text| paint.paint(Look::Cached, text)).text)
         }
-        Over::Done { name, duration, why } => {
+        Over::Done { name, duration, notes } => {
             let elapsed = format!("{:.1}s", duration.as_secs_f64());
             push(&step_line("", name, &elapsed, width, |text| paint.paint(Look::Done, text)).text);
-            for reason in why {
-                push(&plain(&format!("    why: {reason}"), width, |text| paint.paint(Look::Dim, text)).text);
+            for note in notes {
+                push(&plain(&format!("    {note}"), width, |text| paint.paint(Look::Dim, text)).text);
             }
         }
         Over::Failed { name, duration, error, log, dropped } => {

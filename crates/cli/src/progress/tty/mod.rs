@@ -4,6 +4,7 @@
 //!  => CACHED [builder 2/6] WORKDIR /app
 //!  => [builder 3/6] COPY . .                                   0.0s
 //!     why: main.go changed
+//!     auto-cache: go build (1 cache)
 //! [+] Building 3.2s (4/9)
 //!  => [builder 4/6] RUN go build                               3.1s
 //!  => => compiling
@@ -19,7 +20,7 @@ mod tests;
 use super::lines::Lines;
 use super::{Renderer, Shown};
 use crate::terminal::{Paint, Size};
-use crate::text;
+use crate::{human, text};
 use kiln_engine::{Event, StepId};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub(super) struct Tty {
     planned: u32,
     /// Dockerfile steps that are over.
     done: u32,
-    /// Reasons told before their step began.
-    why: HashMap<StepId, Vec<String>>,
+    /// What was told of steps before they began.
+    notes: HashMap<StepId, Vec<String>>,
     /// In the order in which they began.
     running: Vec<Running>,
     /// What is over and not printed yet.
@@ -53,7 +54,7 @@ struct Running {
     /// Whether it is a step of the Dockerfile.
     counts: bool,
     start: Duration,
-    why: Vec<String>,
+    notes: Vec<String>,
     lines: Lines,
     log: VecDeque<Vec<u8>>,
     /// Lines that were dropped from the log's beginning.
@@ -71,7 +72,7 @@ struct Transfer {
 /// What stays on the screen.
 enum Over {
     Cached { name: String },
-    Done { name: String, duration: Duration, why: Vec<String> },
+    Done { name: String, duration: Duration, notes: Vec<String> },
     Failed { name: String, duration: Duration, error: String, log: Vec<Vec<u8>>, dropped: usize },
     Warning { message: String },
 }
@@ -83,7 +84,7 @@ impl Tty {
             paint,
             planned: 0,
             done: 0,
-            why: HashMap::new(),
+            notes: HashMap::new(),
             running: Vec::new(),
             over: Vec::new(),
             drawn: Vec::new(),
@@ -95,6 +96,13 @@ impl Tty {
         self.running.iter_mut().find(|step| step.id == id)
     }
 
+    fn note(&mut self, id: StepId, text: String) {
+        match self.running(id) {
+            Some(running) => running.notes.push(text),
+            None => self.notes.entry(id).or_default().push(text),
+        }
+    }
+
     fn finished(&mut self, id: StepId, duration: Duration, error: Option<&str>) {
         let Some(at) = self.running.iter().position(|step| step.id == id) else {
             return;
@@ -102,7 +110,7 @@ impl Tty {
         let mut step = self.running.remove(at);
         let Some(error) = error else {
             self.done += u32::from(step.counts);
-            self.over.push(Over::Done { name: step.name, duration, why: step.why });
+            self.over.push(Over::Done { name: step.name, duration, notes: step.notes });
             return;
         };
         let Running { lines, log, dropped, .. } = &mut step;
@@ -124,13 +132,13 @@ impl Renderer for Tty {
         match event {
             Event::Planned { steps } => self.planned = *steps,
             Event::StepStarted { step, name, stage } => {
-                let why = self.why.remove(step).unwrap_or_default();
+                let notes = self.notes.remove(step).unwrap_or_default();
                 self.running.push(Running {
                     id: *step,
                     name: one_line(name),
                     counts: stage.is_some(),
                     start: at,
-                    why,
+                    notes,
                     lines: Lines::default(),
                     log: VecDeque::new(),
                     dropped: 0,
@@ -141,10 +149,10 @@ impl Renderer for Tty {
                 self.done += u32::from(stage.is_some());
                 self.over.push(Over::Cached { name: one_line(name) });
             }
-            Event::StepWhy { step, reason } => match self.running(*step) {
-                Some(running) => running.why.push(one_line(reason)),
-                None => self.why.entry(*step).or_default().push(one_line(reason)),
-            },
+            Event::StepWhy { step, reason } => self.note(*step, format!("why: {}", one_line(reason))),
+            Event::StepAutoCache { step, commands, caches } => {
+                self.note(*step, one_line(&human::auto_cache(commands, *caches)));
+            }
             Event::StepLog { step, stream, data } => {
                 if let Some(Running { lines, log, dropped, .. }) = self.running(*step) {
                     lines.push(*stream, data, |line| keep(log, dropped, line));

@@ -1,5 +1,6 @@
 //! The exec op: a RUN step in its sandbox.
 
+mod auto_cache;
 mod environment;
 mod key;
 mod log;
@@ -13,7 +14,7 @@ pub(crate) use mounts::or_empty;
 use crate::build::{Made, StepContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::ops::users;
-use crate::snapshot::{Output, Realized, Snapshot};
+use crate::snapshot::{Output, Snapshot};
 use kiln_graph::{Exec, Network, Security};
 use kiln_layer::{diff_digest, prune_unchanged};
 use kiln_sandbox::{Rlimit, Root, Sandbox, Spec};
@@ -34,9 +35,19 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
     }
     // The upper directory's own metadata becomes that of the root.
     copy_root_metadata(realized.tree.as_ref(), &upper)?;
-    let mounts = mounts::prepare(exec, inputs, &temporary, context)?;
+    let user = users::process(realized.tree.as_ref(), exec.user.as_deref()).map_err(EngineError::user)?;
+    let root = exec.root.map(|port| &inputs[port.0 as usize]);
+    let injected = auto_cache::plan(exec, root, realized.tree.as_ref(), &user, context.selections())?;
+    if !injected.is_empty() {
+        context.tell_caches(&injected.commands, injected.len());
+    }
+    let mounts = mounts::prepare(exec, &injected, inputs, &temporary, context)?;
     let lower = or_empty(&realized.paths, &temporary)?;
-    let spec = spec(exec, &realized, &mounts, &temporary, Root::Overlay { lower, upper: upper.clone(), work })?;
+    let mut spec = spec(exec, user, &mounts, &temporary, Root::Overlay { lower, upper: upper.clone(), work })?;
+    if !injected.is_empty() {
+        // The tool would have made the parents of its cache itself, and may write beside it.
+        spec.mount_point_owner = (spec.user.uid, spec.user.gid);
+    }
 
     run(exec, &spec, context)?;
     drop(mounts);
@@ -46,7 +57,7 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
     let diff = diff_digest(&upper).map_err(EngineError::internal("failed to read what the step changed"))?;
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&upper, new).map_err(EngineError::store)?;
-    Ok(Made { layer: layer.id, diff: diff.digest })
+    Ok(Made { layer: layer.id, diff: diff.digest, injected: injected.directories })
 }
 
 /// The input of a step that must be a stack of layers.
@@ -59,12 +70,11 @@ pub(crate) fn snapshot(inputs: &[Output], port: u32) -> Result<&Snapshot, Engine
 
 fn spec(
     exec: &Exec,
-    realized: &Realized,
+    user: users::ProcessUser,
     mounts: &mounts::Prepared,
     temporary: &TempDir,
     root: Root,
 ) -> Result<Spec, EngineError> {
-    let user = users::process(realized.tree.as_ref(), exec.user.as_deref()).map_err(EngineError::user)?;
     let mut spec = Spec::new(root, exec.args.clone());
     spec.env = environment::variables(exec, &user, &mounts.env);
     spec.cwd.clone_from(&exec.cwd);

@@ -1,5 +1,6 @@
 //! The mounts of a RUN step: binds of other trees and caches, made ready for the sandbox.
 
+use super::auto_cache::{Injection, PureCache, explicit_key};
 use super::secret;
 use crate::build::StepContext;
 use crate::error::{EngineError, ErrorKind};
@@ -11,6 +12,7 @@ use kiln_store::{CacheMount, CacheMountKey, Sharing, TempDir};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -24,15 +26,16 @@ pub(crate) struct Prepared {
     _trees: Vec<Realized>,
 }
 
-/// Makes all mounts of a step ready. Waits for locked caches.
+/// Makes all mounts of a step ready, those of `injected` caches after the others. Waits for locked caches.
 pub(crate) fn prepare(
     exec: &Exec,
+    injected: &Injection,
     inputs: &[Output],
     temporary: &TempDir,
     context: &StepContext<'_>,
 ) -> Result<Prepared, EngineError> {
     let mut prepared = Prepared { mounts: Vec::new(), env: Vec::new(), _caches: BTreeMap::new(), _trees: Vec::new() };
-    let caches = caches(exec, inputs, context)?;
+    let caches = caches(exec, injected, inputs, context)?;
     for (number, mount) in exec.mounts.iter().enumerate() {
         let kind = match &mount.kind {
             MountKind::Bind { from, source } => {
@@ -67,6 +70,12 @@ pub(crate) fn prepare(
             }
         };
         prepared.mounts.push(kiln_sandbox::Mount { target: PathBuf::from(&mount.target), kind });
+    }
+    for cache in &injected.pure {
+        let source = caches[&cache.key].path().to_owned();
+        let kind =
+            kiln_sandbox::MountKind::Bind { source, subpath: PathBuf::new(), read_only: false, recursive: false };
+        prepared.mounts.push(kiln_sandbox::Mount { target: Path::new("/").join(&cache.target), kind });
     }
     prepared._caches = caches;
     Ok(prepared)
@@ -156,28 +165,70 @@ fn bind(
     Ok(kiln_sandbox::MountKind::Overlay { lower, writable, subpath })
 }
 
-/// All caches of a step. Each is taken once, however often it is mounted, and in the order of the keys: two steps with the same
-/// caches never wait for each other.
+/// A cache mount that a step needs.
+struct Wanted<'a> {
+    sharing: CacheSharing,
+    /// Mode and owner of a new one.
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    /// What a new one starts as: a path in a tree.
+    from: Option<(&'a Output, String)>,
+}
+
+/// All caches of a step, by their keys. Each is taken once, however often it is mounted, and in the order of the keys: two steps
+/// with the same caches never wait for each other.
 fn caches(
     exec: &Exec,
+    injected: &Injection,
     inputs: &[Output],
     context: &StepContext<'_>,
 ) -> Result<BTreeMap<String, CacheMount>, EngineError> {
-    let mut wanted: BTreeMap<String, &Mount> = BTreeMap::new();
-    for mount in exec.mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Cache { .. })) {
-        let first = wanted.entry(cache_key(mount, inputs, context)?).or_insert(mount);
-        if strictness(mount) > strictness(first) {
-            *first = mount;
-        }
+    let mut all: BTreeMap<String, Wanted<'_>> = BTreeMap::new();
+    for mount in &exec.mounts {
+        let MountKind::Cache { sharing, from, source, mode, uid, gid, .. } = &mount.kind else { continue };
+        let from = from.map(|port| (&inputs[port.0 as usize], source.clone()));
+        let wanted = Wanted { sharing: *sharing, mode: mode.unwrap_or(0o755), uid: *uid, gid: *gid, from };
+        add(&mut all, cache_key(mount, inputs, context)?, wanted);
     }
-    wanted.into_iter().map(|(key, mount)| Ok((key.clone(), cache(mount, key, inputs, context)?))).collect()
+    for cache in &injected.pure {
+        add(&mut all, cache.key.clone(), wanted_by_tool(cache, exec, inputs));
+    }
+    if all.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut caches = BTreeMap::new();
+    for (key, wanted) in all {
+        let cache = cache(&key, &wanted, context)?;
+        caches.insert(key, cache);
+    }
+    let held: Vec<&CacheMount> = caches.values().collect();
+    context.store().note_mount_users(&context.described(), &held).map_err(EngineError::store)?;
+    Ok(caches)
 }
 
-fn strictness(mount: &Mount) -> u8 {
-    match mount.kind {
-        MountKind::Cache { sharing: CacheSharing::Locked, .. } => 2,
-        MountKind::Cache { sharing: CacheSharing::Private, .. } => 1,
-        _ => 0,
+/// Of two mounts of one cache the stricter one says how it is shared.
+fn add<'a>(all: &mut BTreeMap<String, Wanted<'a>>, key: String, wanted: Wanted<'a>) {
+    match all.entry(key) {
+        Slot::Vacant(slot) => drop(slot.insert(wanted)),
+        Slot::Occupied(mut first) if strictness(wanted.sharing) > strictness(first.get().sharing) => {
+            first.insert(wanted);
+        }
+        Slot::Occupied(_) => {}
+    }
+}
+
+fn wanted_by_tool<'a>(cache: &PureCache, exec: &Exec, inputs: &'a [Output]) -> Wanted<'a> {
+    let root = exec.root.filter(|_| cache.starts_as_image).map(|port| &inputs[port.0 as usize]);
+    let from = root.map(|root| (root, format!("/{}", cache.target.display())));
+    Wanted { sharing: cache.sharing, mode: cache.mode, uid: cache.uid, gid: cache.gid, from }
+}
+
+fn strictness(sharing: CacheSharing) -> u8 {
+    match sharing {
+        CacheSharing::Locked => 2,
+        CacheSharing::Private => 1,
+        CacheSharing::Shared => 0,
     }
 }
 
@@ -186,7 +237,7 @@ fn cache_key(mount: &Mount, inputs: &[Output], context: &StepContext<'_>) -> Res
     let MountKind::Cache { id, from, source, mode, uid, gid, .. } = &mount.kind else {
         return Err(EngineError::new(ErrorKind::Internal, "not a cache mount"));
     };
-    let mut key = id.clone();
+    let mut key = explicit_key(id);
     if let Some(from) = from {
         key.push_str(&format!("|from={}", context.selections().path(&inputs[from.0 as usize], source)?));
     }
@@ -196,25 +247,25 @@ fn cache_key(mount: &Mount, inputs: &[Output], context: &StepContext<'_>) -> Res
     Ok(key)
 }
 
-fn cache(mount: &Mount, key: String, inputs: &[Output], context: &StepContext<'_>) -> Result<CacheMount, EngineError> {
-    let MountKind::Cache { id, sharing, from, source, mode, uid, gid } = &mount.kind else {
-        return Err(EngineError::new(ErrorKind::Internal, "not a cache mount"));
-    };
-    let from = from.map(|port| &inputs[port.0 as usize]);
-    let sharing = match sharing {
+fn cache(key: &str, wanted: &Wanted<'_>, context: &StepContext<'_>) -> Result<CacheMount, EngineError> {
+    let sharing = match wanted.sharing {
         CacheSharing::Shared => Sharing::Shared,
         CacheSharing::Private => Sharing::Private,
         CacheSharing::Locked => Sharing::Locked,
     };
+    let key = CacheMountKey::new(key);
+    context.clear_if_asked(&key)?;
     let mut seeding = None;
     let cache = context.store().acquire_cache_mount(
-        &CacheMountKey::new(key),
+        &key,
         sharing,
         |directory| {
-            let made = from.map_or(Ok(()), |from| seed(from, source, directory, context)).and_then(|()| {
-                std::fs::set_permissions(directory, PermissionsExt::from_mode(mode.unwrap_or(0o755)))
+            let seeded = wanted.from.as_ref().map_or(Ok(()), |(from, source)| seed(from, source, directory, context));
+            let made = seeded.and_then(|()| {
+                std::fs::set_permissions(directory, PermissionsExt::from_mode(wanted.mode))
                     .map_err(EngineError::io("set the mode of", directory))?;
-                chown(directory, Some(*uid), Some(*gid)).map_err(EngineError::io("set the owner of", directory))
+                chown(directory, Some(wanted.uid), Some(wanted.gid))
+                    .map_err(EngineError::io("set the owner of", directory))
             });
             made.map_err(|error| {
                 let text = error.message.clone();
@@ -229,7 +280,7 @@ fn cache(mount: &Mount, key: String, inputs: &[Output], context: &StepContext<'_
             return EngineError::cancelled();
         }
         seeding.unwrap_or_else(|| {
-            EngineError::new(ErrorKind::Internal, format!("failed to open the cache mount `{id}`")).with_source(error)
+            EngineError::new(ErrorKind::Internal, format!("failed to open the cache mount `{key}`")).with_source(error)
         })
     })
 }

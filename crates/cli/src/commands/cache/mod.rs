@@ -1,0 +1,37 @@
+//! `kiln cache`: the directories that outlive builds, those of `RUN --mount=type=cache` and those that steps got by
+//! themselves.
+
+mod ls;
+mod rm;
+
+use crate::args::Globals;
+use crate::error::CliError;
+use crate::exit::ExitStatus;
+use clap::{Args, Subcommand};
+
+/// Options of `kiln cache`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true, subcommand_required = true, disable_help_subcommand = true)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// List cache mounts, with what uses them and how often they helped
+    Ls(ls::LsArgs),
+    /// Remove cache mounts
+    Rm(rm::RmArgs),
+}
+
+/// Does what was asked for.
+pub(crate) fn execute(globals: &Globals, args: &CacheArgs) -> Result<ExitStatus, CliError> {
+    match &args.command {
+        CacheCommand::Ls(args) => ls::execute(globals, args),
+        CacheCommand::Rm(args) => rm::execute(globals, args),
+    }
+}
+
+/// As many digits of an id as are shown.
+const SHORT_ID: usize = 12;
