@@ -8,6 +8,7 @@ use crate::outcome::BuildOutcome;
 use crate::request::BuildRequest;
 use kiln_digest::Digest;
 use kiln_registry::{Client, Config, Credentials};
+use kiln_sources::http::HttpFiles;
 use kiln_sources::image::{Images, Resolution};
 use kiln_store::Store;
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ pub struct Settings {
 pub struct Engine {
     store: Store,
     images: Images,
+    http: HttpFiles,
     resolved: Mutex<HashMap<(Digest, String), Resolution>>,
 }
 
@@ -39,7 +41,8 @@ impl Engine {
         let store = Store::open(&settings.root).map_err(EngineError::store)?;
         let client = Client::new(settings.registries, Credentials::docker());
         let images = Images::new(store.clone(), client);
-        Ok(Self { store, images, resolved: Mutex::default() })
+        let http = HttpFiles::new(store.clone());
+        Ok(Self { store, images, http, resolved: Mutex::default() })
     }
 
     /// The store.
@@ -50,6 +53,11 @@ impl Engine {
     /// Where images come from.
     pub(crate) fn registry(&self) -> &Images {
         &self.images
+    }
+
+    /// Where files from URLs come from.
+    pub(crate) fn http(&self) -> &HttpFiles {
+        &self.http
     }
 
     /// Builds an image. Returns when all that it started has ended, also after an error or a cancellation.

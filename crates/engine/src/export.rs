@@ -158,13 +158,13 @@ impl Exporter<'_> {
 
     /// The diff ids of the base's layers.
     fn base_diff_ids(&self) -> Vec<Digest> {
-        self.image.snapshot.base().map(|(image, _)| image.resolution.diff_ids.clone()).unwrap_or_default()
+        self.image.snapshot.base().map(|image| image.resolution.diff_ids.clone()).unwrap_or_default()
     }
 
     /// The config with all times in it. A layer's time is that of its making, so that the same layers give the same image.
     fn config(&self) -> Result<ImageConfig, EngineError> {
         let mut config = self.image.config.clone();
-        let base = self.image.snapshot.base().map_or(0, |(image, _)| image.config().history.len());
+        let base = self.image.snapshot.base().map_or(0, |image| image.config().history.len());
         let mut own = config.history.split_off(base.min(config.history.len()));
         align_history(&mut config.history, self.base_diff_ids().len());
         let mut layers = self.image.snapshot.own_layers().iter();
@@ -215,7 +215,7 @@ impl Exporter<'_> {
         let store = self.build.engine.store();
         let digest = store.put_blob(&bytes).map_err(EngineError::store)?;
         let mut layers = match self.image.snapshot.base() {
-            Some((image, _)) => match image.layers_if_here().map_err(EngineError::store)? {
+            Some(image) => match image.layers_if_here().map_err(EngineError::store)? {
                 Some(layers) => layers,
                 None => self.build.base_layers_of(&self.image.snapshot)?,
             },
@@ -282,7 +282,7 @@ impl Exporter<'_> {
             LayerCompression::Uncompressed => BlobFormat::Tar,
         };
         let mut layers = Vec::new();
-        if let Some((image, _)) = self.image.snapshot.base() {
+        if let Some(image) = self.image.snapshot.base() {
             let resolution = &image.resolution;
             if resolution.manifest.is_some() {
                 let blobs = self.build.engine.registry().layer_blobs(resolution, &|| self.build.cancel.is_cancelled());

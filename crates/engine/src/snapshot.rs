@@ -4,6 +4,8 @@ use crate::error::{EngineError, ErrorKind};
 use kiln_digest::ContentDigest;
 use kiln_graph::VertexId;
 use kiln_layer::{Stack, Tree};
+use kiln_sources::Progress;
+use kiln_sources::http::HttpSource;
 use kiln_sources::image::BaseImage;
 use kiln_sources::local::LocalContext;
 use kiln_store::{LayerId, Lease, Store};
@@ -24,9 +26,26 @@ pub(crate) enum Output {
 pub(crate) struct Snapshot {
     /// What it is.
     pub(crate) content: ContentDigest,
-    /// The image at the bottom, and the vertex that brought it in.
-    base: Option<(Arc<BaseImage>, VertexId)>,
+    bottom: Bottom,
     own: Arc<Vec<LayerId>>,
+}
+
+/// What is below the layers that steps made, and the vertex that brought it in.
+#[derive(Clone)]
+pub(crate) enum Bottom {
+    /// Nothing.
+    Empty,
+    /// The layers of an image.
+    Image(Arc<BaseImage>, VertexId),
+    /// A file from a URL, or the files of a repository. Nothing is ever built on it: whoever wants its files copies them.
+    Remote(Remote, VertexId),
+}
+
+/// Files from elsewhere that are no image.
+#[derive(Clone)]
+pub(crate) enum Remote {
+    /// A file from a URL.
+    Http(Arc<HttpSource>),
 }
 
 /// A snapshot whose layers are all here, and stay here while this lives.
@@ -40,28 +59,64 @@ pub(crate) struct Realized {
 impl Snapshot {
     /// The files of an image.
     pub(crate) fn of_image(image: Arc<BaseImage>, vertex: VertexId) -> Self {
-        Self { content: image.content(), base: Some((image, vertex)), own: Arc::default() }
+        Self { content: image.content(), bottom: Bottom::Image(image, vertex), own: Arc::default() }
+    }
+
+    /// Files from elsewhere.
+    pub(crate) fn of_remote(remote: Remote, vertex: VertexId) -> Self {
+        Self { content: remote.content(), bottom: Bottom::Remote(remote, vertex), own: Arc::default() }
     }
 
     /// No files at all.
     pub(crate) fn empty() -> Self {
-        Self { content: ContentDigest::of_bytes(b""), base: None, own: Arc::default() }
+        Self { content: ContentDigest::of_bytes(b""), bottom: Bottom::Empty, own: Arc::default() }
     }
 
     /// This snapshot with one more layer, which makes it `content`.
     pub(crate) fn with_layer(&self, layer: LayerId, content: ContentDigest) -> Self {
         let own = self.own.iter().copied().chain([layer]).collect();
-        Self { content, base: self.base.clone(), own: Arc::new(own) }
+        Self { content, bottom: self.bottom.clone(), own: Arc::new(own) }
     }
 
-    /// The image at the bottom, and the vertex that brought it in.
-    pub(crate) fn base(&self) -> Option<&(Arc<BaseImage>, VertexId)> {
-        self.base.as_ref()
+    /// What is below the layers that steps made.
+    pub(crate) fn bottom(&self) -> &Bottom {
+        &self.bottom
+    }
+
+    /// The image at the bottom.
+    pub(crate) fn base(&self) -> Option<&Arc<BaseImage>> {
+        match &self.bottom {
+            Bottom::Image(image, _) => Some(image),
+            Bottom::Empty | Bottom::Remote(..) => None,
+        }
     }
 
     /// The layers that steps made.
     pub(crate) fn own_layers(&self) -> &[LayerId] {
         &self.own
+    }
+}
+
+impl Remote {
+    /// What its files are.
+    pub(crate) fn content(&self) -> ContentDigest {
+        match self {
+            Self::Http(source) => source.content(),
+        }
+    }
+
+    /// Its layer, if it is in the store.
+    pub(crate) fn layer_if_here(&self) -> Result<Option<LayerId>, kiln_store::Error> {
+        match self {
+            Self::Http(source) => source.layer_if_here(),
+        }
+    }
+
+    /// Its layer, fetched if need be.
+    pub(crate) fn layer(&self, progress: &dyn Progress) -> Result<LayerId, EngineError> {
+        match self {
+            Self::Http(source) => source.layer(progress).map_err(EngineError::from_http),
+        }
     }
 }
 

@@ -10,7 +10,9 @@
 
 mod exec;
 mod file;
+mod git;
 mod graph;
+mod http;
 mod platform;
 mod source;
 
@@ -19,9 +21,11 @@ pub use exec::{
     Security, Ulimit,
 };
 pub use file::{Action, Copy, Mkdir, Mkfile, Mode, Owner, Unpack, UserName};
+pub use git::{GitAddress, GitTree, ParseGitError};
 pub use graph::{Graph, Label, Vertex, VertexId};
+pub use http::{HttpFile, without_credentials};
 pub use platform::{ParsePlatformError, Platform};
-pub use source::{HttpFile, Image, ImageLocation, Local, Source};
+pub use source::{Image, ImageLocation, Local, Source};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! Sources: what comes into a build from outside.
 
-use crate::Platform;
+use crate::{GitTree, HttpFile, Platform};
 use kiln_digest::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,8 @@ pub enum Source {
     Local(Local),
     /// One file from an http(s) URL.
     Http(HttpFile),
+    /// The files of a commit of a git repository.
+    Git(GitTree),
 }
 
 /// A resolved image. Its tree is the stack of its layers.
@@ -42,15 +44,4 @@ pub enum ImageLocation {
 pub struct Local {
     /// The context's name; the engine knows its directory.
     pub name: String,
-}
-
-/// One file from a URL (`ADD https://…`), or a tar archive of one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpFile {
-    /// The address.
-    pub url: String,
-    /// What its bytes must be (`--checksum`).
-    pub checksum: Option<Digest>,
-    /// The file's name in the resulting tree.
-    pub filename: String,
 }

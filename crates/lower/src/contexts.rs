@@ -4,7 +4,7 @@ use crate::images::{ImageRequest, LayoutRequest};
 use crate::reference::{canonical, familiar};
 use crate::{LowerError, NamedContext, Options};
 use kiln_dockerfile::Span;
-use kiln_graph::Platform;
+use kiln_graph::{Platform, Source};
 use std::collections::HashMap;
 
 /// What stands behind a name.
@@ -14,6 +14,8 @@ pub(crate) enum Origin {
     Scratch,
     /// A directory of the user's, by the name of its context.
     Local(String),
+    /// A repository or a file from elsewhere, by the name of its context.
+    Remote(String, Source),
     /// An image.
     Image(ImageRequest),
 }
@@ -45,6 +47,8 @@ impl<'a> Contexts<'a> {
         let Some((key, context)) = found else { return Ok(None) };
         let origin = match context {
             NamedContext::Local => Origin::Local((*key).to_owned()),
+            NamedContext::Git(tree) => Origin::Remote((*key).to_owned(), Source::Git(tree.clone())),
+            NamedContext::Http(file) => Origin::Remote((*key).to_owned(), Source::Http(file.clone())),
             NamedContext::Image(image) => {
                 let reference = canonical(image).ok_or_else(|| {
                     LowerError::new(format!("build context `{key}`: `{image}` is not an image reference"), None)

@@ -16,8 +16,8 @@ pub(crate) fn of_stages(plan: &Plan<'_>, reached: &[bool], images: &Images) -> V
                 Base::Outside(_, Some(Origin::Image(request))) => {
                     images.get(request).map(|image| of_base(image, &request.platform))
                 }
-                // A directory sets no variable.
-                Base::Outside(_, Some(Origin::Local(_))) => Some(BaseFacts::default()),
+                // Files alone set no variable.
+                Base::Outside(_, Some(Origin::Local(_) | Origin::Remote(..))) => Some(BaseFacts::default()),
                 Base::Outside(..) | Base::Node(_) => None,
             };
             StageFacts { skipped: !reached || node.kind != NodeKind::Stage, base }

@@ -1,6 +1,6 @@
 //! What the user asks for besides the Dockerfile: the command line's options that say what the image will be.
 
-use kiln_graph::{HostEntry, Network, Platform, Ulimit};
+use kiln_graph::{GitTree, HostEntry, HttpFile, Network, Platform, Ulimit};
 use std::collections::BTreeMap;
 
 /// What the user asks for besides the Dockerfile.
@@ -23,6 +23,9 @@ pub struct Options {
     pub no_cache: NoCache,
     /// The network of steps that do not ask for one.
     pub network: Network,
+    /// Whether the main context's files have owners of their own, since it is an archive or a repository, and no directory of the
+    /// user's.
+    pub context_has_owners: bool,
     /// `--build-context`: what names mean besides the stages and the main context.
     pub contexts: BTreeMap<String, NamedContext>,
     /// The host name that steps see; `buildkitsandbox` if absent.
@@ -58,6 +61,7 @@ impl Default for Options {
             build_platform: Platform::host(),
             no_cache: NoCache::No,
             network: Network::Default,
+            context_has_owners: false,
             contexts: BTreeMap::new(),
             hostname: None,
             shm_size: None,
@@ -99,4 +103,8 @@ pub enum NamedContext {
         /// The tag or digest in it; its only image if absent.
         reference: Option<String>,
     },
+    /// A git repository.
+    Git(GitTree),
+    /// A file from a URL.
+    Http(HttpFile),
 }

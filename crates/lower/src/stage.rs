@@ -14,7 +14,9 @@ use crate::settings::Settings;
 use crate::{History, ImageConfig, LowerError, Options};
 use kiln_dockerfile::Span;
 use kiln_dockerfile::ast::Word;
-use kiln_graph::{Action, Copy, File, Graph, Image, Label, Local, Op, Platform, Port, Source, Unpack, VertexId};
+use kiln_graph::{
+    Action, Copy, File, Graph, Image, Label, Local, Op, Platform, Port, Source, Unpack, VertexId, without_credentials,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -119,7 +121,8 @@ impl Step<'_> {
 
     /// The main build context.
     pub(crate) fn context(&mut self) -> Tree {
-        Tree::Local(self.out.local("context", "load build context"))
+        let vertex = self.out.local("context", "load build context");
+        if self.build.options.context_has_owners { Tree::Built(vertex) } else { Tree::Local(vertex) }
     }
 
     /// The files of a node that this instruction names.
@@ -166,6 +169,18 @@ impl Output {
         self.graph.add(op, Vec::new(), internal(what, &format!("context/{name}")), true)
     }
 
+    fn remote(&mut self, name: &str, source: &Source) -> VertexId {
+        let what = match source {
+            Source::Git(tree) => &tree.remote,
+            Source::Http(file) => &file.url,
+            Source::Image(image) => &image.reference,
+            Source::Local(local) => &local.name,
+        };
+        let name = format!("[context {name}] {}", without_credentials(what));
+        let label = Label { position: format!("context/{name}"), instruction: name.clone(), name, span: None };
+        self.graph.add(Op::Source(source.clone()), Vec::new(), label, true)
+    }
+
     fn empty(&mut self) -> VertexId {
         let op = Op::File(File { base: None, actions: Vec::new() });
         self.graph.add(op, Vec::new(), internal("empty tree", "internal/empty"), true)
@@ -189,6 +204,7 @@ impl Build<'_> {
         let tree = match origin {
             Origin::Scratch => Tree::Empty,
             Origin::Local(context) => Tree::Local(out.local(context, &format!("load build context {context}"))),
+            Origin::Remote(context, source) => Tree::Built(out.remote(context, source)),
             Origin::Image(request) => {
                 let image = self.images.get(request)?;
                 let text = format!("FROM {}", pinned(image));
@@ -259,7 +275,13 @@ impl Build<'_> {
                         let local = out.local(context, &format!("load build context {context}"));
                         let label =
                             progress.next(&format!("FROM {context}"), "FROM", node.span, &wanted, &Env::default());
-                        (copy_of_context(out, local, label), ImageConfig::empty(&wanted), wanted)
+                        (copy_of_context(out, local, true, label), ImageConfig::empty(&wanted), wanted)
+                    }
+                    Some(Origin::Remote(context, source)) => {
+                        let remote = out.remote(context, source);
+                        let label =
+                            progress.next(&format!("FROM {context}"), "FROM", node.span, &wanted, &Env::default());
+                        (copy_of_context(out, remote, false, label), ImageConfig::empty(&wanted), wanted)
                     }
                     Some(Origin::Image(request)) => match self.images.get(request) {
                         Some(image) => {
@@ -309,7 +331,7 @@ fn pinned(image: &crate::ResolvedImage) -> String {
 }
 
 /// A context as a base: its files, copied into a layer.
-fn copy_of_context(out: &mut Output, local: VertexId, label: Label) -> Tree {
+fn copy_of_context(out: &mut Output, context: VertexId, from_context: bool, label: Label) -> Tree {
     let copy = Copy {
         from: Port(0),
         sources: vec![".".to_owned()],
@@ -320,8 +342,8 @@ fn copy_of_context(out: &mut Output, local: VertexId, label: Label) -> Tree {
         parents: false,
         exclude: Vec::new(),
         link: false,
-        from_context: true,
+        from_context,
     };
     let op = Op::File(File { base: None, actions: vec![Action::Copy(copy)] });
-    Tree::Built(out.graph.add(op, vec![local], label, true))
+    Tree::Built(out.graph.add(op, vec![context], label, true))
 }

@@ -10,11 +10,13 @@ mod base;
 mod image;
 mod outcome;
 mod registry;
+mod web;
 
 pub(crate) use base::has_program;
 pub(crate) use image::{Image, tar_entries};
 pub(crate) use outcome::Ran;
 pub(crate) use registry::Registry;
+pub(crate) use web::{Page, Web};
 
 use std::ffi::OsStr;
 use std::fs;

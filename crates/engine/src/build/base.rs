@@ -3,10 +3,11 @@
 use super::Build;
 use super::step::stage;
 use crate::error::{EngineError, ErrorKind, network_hint};
-use crate::event::{Event, StepId};
-use crate::snapshot::{Realized, Snapshot};
+use crate::event::{Event, StepId, Stream};
+use crate::snapshot::{Bottom, Realized, Snapshot};
 use kiln_digest::Digest;
 use kiln_graph::VertexId;
+use kiln_sources::Progress;
 use kiln_sources::image::{BaseImage, ImageError, PullError, PullProgress};
 use kiln_store::LayerId;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,22 +21,43 @@ impl Build<'_> {
         Realized::new(self.engine.store(), layers)
     }
 
-    /// The layers of the image at the bottom, pulled if need be.
+    /// The layers at the bottom, pulled or fetched if need be.
     pub(crate) fn base_layers_of(&self, snapshot: &Snapshot) -> Result<Vec<LayerId>, EngineError> {
-        snapshot.base().map_or(Ok(Vec::new()), |(image, vertex)| self.base_layers(image, *vertex))
+        match snapshot.bottom() {
+            Bottom::Empty => Ok(Vec::new()),
+            Bottom::Image(image, vertex) => self.base_layers(image, *vertex),
+            Bottom::Remote(remote, vertex) => {
+                let fetch = |told: &Told<'_>| remote.layer(told);
+                Ok(vec![self.told(*vertex, fetch)?])
+            }
+        }
+    }
+
+    /// Fetches something, which becomes a step of its own when the first bytes come.
+    pub(super) fn told<T>(
+        &self,
+        vertex: VertexId,
+        fetch: impl FnOnce(&Told<'_>) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let told = Told { build: self, vertex, started: AtomicBool::new(false), since: Instant::now() };
+        let fetched = fetch(&told);
+        told.finish(fetched.as_ref().err().map(ToString::to_string));
+        fetched.map_err(|error| {
+            let error = if self.cancel.is_cancelled() { EngineError::cancelled() } else { error };
+            self.place(vertex, error)
+        })
     }
 
     fn base_layers(&self, image: &BaseImage, vertex: VertexId) -> Result<Vec<LayerId>, EngineError> {
-        let progress = Told { build: self, vertex, started: AtomicBool::new(false), since: Instant::now() };
-        let layers = image.layers(&progress);
-        progress.finish(layers.as_ref().err().map(ToString::to_string));
-        // At its FROM, not at the step that happens to need it first.
-        layers.map_err(|error| self.place(vertex, EngineError::from_pull(error, self.cancel.is_cancelled())))
+        // An error is told at its FROM, not at the step that happens to need the image first.
+        self.told(vertex, |told| {
+            image.layers(told).map_err(|error| EngineError::from_pull(error, self.cancel.is_cancelled()))
+        })
     }
 }
 
-/// Tells of a pull as a step, from the first byte on.
-struct Told<'a> {
+/// Tells of a pull or a fetch as a step, from the first byte on.
+pub(super) struct Told<'a> {
     build: &'a Build<'a>,
     vertex: VertexId,
     started: AtomicBool,
@@ -47,8 +69,23 @@ impl Told<'_> {
         self.build.steps.id(self.vertex)
     }
 
+    /// Whether anything was told.
+    pub(super) fn has_started(&self) -> bool {
+        self.started.load(Ordering::SeqCst)
+    }
+
+    fn start(&self) -> StepId {
+        let step = self.step();
+        if !self.started.swap(true, Ordering::SeqCst) {
+            let vertex = self.build.graph.vertex(self.vertex);
+            self.build.steps.count_ran();
+            self.build.events.event(Event::StepStarted { step, name: vertex.label.name.clone(), stage: stage(vertex) });
+        }
+        step
+    }
+
     fn finish(&self, error: Option<String>) {
-        if self.started.load(Ordering::SeqCst) {
+        if self.has_started() {
             self.build.events.event(Event::StepFinished { step: self.step(), duration: self.since.elapsed(), error });
         }
     }
@@ -56,14 +93,24 @@ impl Told<'_> {
 
 impl PullProgress for Told<'_> {
     fn layer(&self, digest: &Digest, current: u64, total: u64, done: bool) {
-        let step = self.step();
-        if !self.started.swap(true, Ordering::SeqCst) {
-            let vertex = self.build.graph.vertex(self.vertex);
-            self.build.steps.count_ran();
-            self.build.events.event(Event::StepStarted { step, name: vertex.label.name.clone(), stage: stage(vertex) });
-        }
-        let item = format!("sha256:{}", digest.short());
-        self.build.events.event(Event::StepProgress { step, item, current, total: Some(total), done });
+        self.bytes(&format!("sha256:{}", digest.short()), current, Some(total), done);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.build.cancel.is_cancelled()
+    }
+}
+
+impl Progress for Told<'_> {
+    fn bytes(&self, item: &str, current: u64, total: Option<u64>, done: bool) {
+        let step = self.start();
+        self.build.events.event(Event::StepProgress { step, item: item.to_owned(), current, total, done });
+    }
+
+    fn log(&self, text: &str) {
+        let step = self.start();
+        let data = format!("{text}\n").into_bytes();
+        self.build.events.event(Event::StepLog { step, stream: Stream::Stderr, data });
     }
 
     fn is_cancelled(&self) -> bool {

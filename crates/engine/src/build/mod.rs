@@ -4,6 +4,7 @@ mod base;
 pub(crate) mod contexts;
 pub(crate) mod dockerfile;
 mod materialize;
+mod remote;
 pub(crate) mod resolver;
 mod selections;
 mod step;

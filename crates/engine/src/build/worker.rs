@@ -49,11 +49,12 @@ impl Build<'_> {
                 }
                 Ok(Output::Snapshot(Snapshot::of_image(base, vertex)))
             }
-            Source::Http(_) => Err(EngineError::new(ErrorKind::Unsupported, "`ADD` of a URL is not supported yet")),
+            Source::Http(file) => self.http(vertex, file),
+            Source::Git(_) => Err(EngineError::new(ErrorKind::Unsupported, "git repositories are not supported yet")),
         }
     }
 
-    fn tell_cached(&self, id: VertexId, saved: Option<Duration>) {
+    pub(super) fn tell_cached(&self, id: VertexId, saved: Option<Duration>) {
         let vertex = self.graph.vertex(id);
         let name = vertex.label.name.clone();
         self.steps.count_cached();

@@ -1,24 +1,17 @@
-//! ADD: files of the context, archives among them unpacked, and files from http(s) URLs.
+//! ADD: files of the context, archives among them unpacked, files from http(s) URLs, and trees of git repositories.
 
 use crate::LowerError;
 use crate::instructions::copy::linked;
 use crate::instructions::files::Transfer;
 use crate::paths;
-use crate::stage::{Ports, Step};
-use kiln_digest::Digest;
+use crate::stage::{Ports, Step, Tree};
+use kiln_dockerfile::Span;
 use kiln_dockerfile::ast;
-use kiln_graph::{Action, Copy, HttpFile, Op, Port, Source, Unpack};
-
-/// The name of a file whose URL has none.
-const UNNAMED: &str = "__unnamed__";
+use kiln_graph::{Action, Copy, GitAddress, GitTree, HttpFile, Op, Port, Source, Unpack};
 
 pub(super) fn lower(step: &mut Step<'_>, add: &ast::Add) -> Result<(), LowerError> {
     let transfer = Transfer::new(step, "ADD", false, add.chown.as_ref(), add.chmod.as_ref(), &add.sources, &add.dest)?;
-    let checksum = checksum(step, add, &transfer)?;
-    if let Some((_, span)) = transfer.paths.iter().find(|(path, _)| is_git(path)) {
-        return Err(LowerError::unsupported("ADD from a git repository is not supported yet", *span)
-            .hint("clone it with `RUN git clone`, or give it as a build context"));
-    }
+    let checksum = Checksum::of(step, add, &transfer)?;
     let mut ports = Ports::default();
     // The tree so far is the first input, whatever else is needed.
     let _base = step.stage.head.map(|head| ports.of(head));
@@ -41,100 +34,104 @@ pub(super) fn lower(step: &mut Step<'_>, add: &ast::Add) -> Result<(), LowerErro
         true => Unpack::Archives,
         false => Unpack::No,
     };
-    for (path, _) in &transfer.paths {
-        if is_http(path) {
-            let filename = filename(path);
-            let file = HttpFile { url: path.clone(), checksum, filename: filename.clone() };
+    for (path, span) in &transfer.paths {
+        if let Some(address) = git(path) {
+            let tree = git_tree(address, add, &checksum, *span)?;
+            let vertex = step.out.graph.add(Op::Source(Source::Git(tree)), Vec::new(), label.clone(), step.use_cache);
+            actions.push(Action::Copy(action(ports.of(vertex), ".".to_owned(), Unpack::No, false)));
+            continue;
+        }
+        if HttpFile::is_url(path) {
+            let digest = checksum.text.as_ref().map(|(text, span)| {
+                text.parse().map_err(|error: kiln_digest::ParseDigestError| LowerError::new(error.to_string(), *span))
+            });
+            let file = HttpFile::at(path, digest.transpose()?);
+            let filename = file.filename.clone();
             let vertex = step.out.graph.add(Op::Source(Source::Http(file)), Vec::new(), label.clone(), step.use_cache);
             actions.push(Action::Copy(action(ports.of(vertex), filename, unpack(false), false)));
             continue;
         }
         let context = step.context();
+        let from_context = matches!(context, Tree::Local(_));
         let from = ports.of(step.vertex(context));
         match actions.last_mut() {
             // Neighbours from the context are one action, as for COPY.
-            Some(Action::Copy(last)) if last.from_context => last.sources.push(paths::source(path)),
-            _ => actions.push(Action::Copy(action(from, paths::source(path), unpack(true), true))),
+            Some(Action::Copy(last)) if last.from == from => last.sources.push(paths::source(path)),
+            _ => actions.push(Action::Copy(action(from, paths::source(path), unpack(true), from_context))),
         }
     }
     transfer.finish(step, actions, ports, label)
 }
 
-fn checksum(step: &Step<'_>, add: &ast::Add, transfer: &Transfer<'_>) -> Result<Option<Digest>, LowerError> {
-    let Some(word) = &add.checksum else { return Ok(None) };
-    let text = step.expand(word)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match &transfer.paths[..] {
-        [(path, _)] if is_git(path) => Ok(None),
-        [(path, _)] if is_http(path) => {
-            let digest = text.parse::<Digest>();
-            digest.map(Some).map_err(|error| LowerError::new(error.to_string(), word.span))
+/// `--checksum`, expanded.
+struct Checksum {
+    text: Option<(String, Span)>,
+}
+
+impl Checksum {
+    fn of(step: &Step<'_>, add: &ast::Add, transfer: &Transfer<'_>) -> Result<Self, LowerError> {
+        let Some(word) = &add.checksum else { return Ok(Self { text: None }) };
+        let text = step.expand(word)?;
+        if text.is_empty() {
+            return Ok(Self { text: None });
         }
-        [_] => Err(LowerError::new("`--checksum` needs a URL to check", word.span)),
-        _ => Err(LowerError::new("`--checksum` goes with one source only", word.span)),
+        match &transfer.paths[..] {
+            [(path, _)] if git(path).is_some() || HttpFile::is_url(path) => Ok(Self { text: Some((text, word.span)) }),
+            [_] => Err(LowerError::new("`--checksum` needs a URL to check", word.span)),
+            _ => Err(LowerError::new("`--checksum` goes with one source only", word.span)),
+        }
+    }
+}
+
+/// What an address and the flags mean together.
+fn git_tree(
+    address: Result<GitAddress, kiln_graph::ParseGitError>,
+    add: &ast::Add,
+    checksum: &Checksum,
+    span: Span,
+) -> Result<GitTree, LowerError> {
+    let GitAddress { mut tree, keep_git_dir, .. } = address.map_err(|error| from_address(&error, span))?;
+    if let Some(flag) = &add.keep_git_dir {
+        if keep_git_dir.is_some_and(|said| said != flag.value) {
+            return Err(LowerError::new("`--keep-git-dir` and the address say different things", flag.span));
+        }
+        tree.keep_git_dir = flag.value;
+    }
+    if let Some((text, span)) = &checksum.text {
+        if tree.checksum.as_ref().is_some_and(|said| said != text) {
+            return Err(LowerError::new("`--checksum` and the address name different commits", *span));
+        }
+        tree.checksum = Some(text.clone());
+        tree.check_checksum().map_err(|_| {
+            LowerError::new(format!("`{text}` is not the id of a commit"), *span)
+                .hint("it is the commit that the reference must lead to")
+        })?;
+    }
+    Ok(tree)
+}
+
+fn from_address(error: &kiln_graph::ParseGitError, span: Span) -> LowerError {
+    let text = error.to_string();
+    match text.split_once("\nhint: ") {
+        Some((message, hint)) => LowerError::new(message, span).hint(hint),
+        None => LowerError::new(text, span),
     }
 }
 
 /// What a source is, if it is not a path.
 pub(super) fn remote_kind(path: &str) -> Option<&'static str> {
-    if is_git(path) {
+    if git(path).is_some() {
         Some("a git repository")
-    } else if is_http(path) {
+    } else if HttpFile::is_url(path) {
         Some("a URL")
     } else {
         None
     }
 }
 
-fn is_http(path: &str) -> bool {
-    path.starts_with("http://") || path.starts_with("https://")
-}
-
-/// `git://…`, `ssh://…`, `http(s)://….git`, `user@host:path`.
-fn is_git(path: &str) -> bool {
-    if path.starts_with("git://") || path.starts_with("ssh://") {
-        return true;
-    }
-    if is_http(path) {
-        return path.split(['?', '#']).next().is_some_and(|before| before.ends_with(".git"));
-    }
-    let Some((user, rest)) = path.split_once('@') else { return false };
-    let Some((host, _)) = rest.split_once(':') else { return false };
-    let word = |text: &str, more: &[u8]| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
-    };
-    word(user, b"-_") && word(host, b"-.")
-}
-
-/// The last component of the URL's path, decoded.
-fn filename(url: &str) -> String {
-    let after = url.split_once("://").map_or(url, |(_, after)| after);
-    let before_query = after.split(['?', '#']).next().unwrap_or_default();
-    let path = before_query.split_once('/').map_or("", |(_, path)| path);
-    let Some(decoded) = percent_decode(path) else { return UNNAMED.to_owned() };
-    match decoded.trim_end_matches('/').rsplit('/').next() {
-        None | Some("" | "." | "..") => UNNAMED.to_owned(),
-        Some(name) if name.contains('\0') => UNNAMED.to_owned(),
-        Some(name) => name.to_owned(),
-    }
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        if *first == b'%' {
-            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| !digits.contains('+'))?);
-            rest = &tail[2..];
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).ok()
+/// The address of a git repository; one that looks like a path is a path here.
+fn git(path: &str) -> Option<Result<GitAddress, kiln_graph::ParseGitError>> {
+    GitAddress::parse(path).filter(|address| !address.as_ref().is_ok_and(|address| address.like_a_path))
 }
 
 #[cfg(test)]
@@ -159,25 +156,6 @@ mod tests {
             ("@scope/x", None),
         ] {
             assert_eq!(remote_kind(path), kind, "{path}");
-        }
-    }
-
-    #[test]
-    fn names_of_downloaded_files() {
-        for (url, name) in [
-            ("https://example.org/a/b.tar.gz?x=1#y", "b.tar.gz"),
-            ("https://example.org/a%20b", "a b"),
-            ("https://example.org/a%2Fb", "b"),
-            ("https://example.org/dir/", "dir"),
-            ("https://example.org/", UNNAMED),
-            ("https://example.org", UNNAMED),
-            ("https://example.org/..", UNNAMED),
-            ("https://example.org/%zz", UNNAMED),
-            ("https://example.org/a%", UNNAMED),
-            ("https://example.org/a%00b", UNNAMED),
-            ("https://example.org/%ff", UNNAMED),
-        ] {
-            assert_eq!(filename(url), name, "{url}");
         }
     }
 }

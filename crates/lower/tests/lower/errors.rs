@@ -1,7 +1,7 @@
 //! What is wrong, where, and what to do about it.
 
 use crate::support::{Images, options, try_lower_with};
-use kiln_lower::{ErrorKind, NamedContext, Options};
+use kiln_lower::{NamedContext, Options};
 
 const UNSET: &str = "FROM sees only the ARGs before the first FROM, and `--build-arg` for these";
 const ORDER: &str = "a stage can only use stages that stand before it";
@@ -122,6 +122,30 @@ fn faults_of_copy_and_add() {
         ("FROM a\nCOPY --chmod=99999 a b\n", "`--chmod=99999` is not a mode", "99999", mode_hint),
         ("FROM a\nCOPY --chmod=77777 a b\n", "`--chmod=77777` is not a mode", "77777", mode_hint),
         ("FROM a\nCOPY --chmod=rwx a b\n", "`--chmod=rwx` is not a mode", "rwx", mode_hint),
+        (
+            "FROM a\nADD https://example.org/x.git?rev=1 b\n",
+            "unknown query `rev` in the address of a git repository",
+            "https://example.org/x.git?rev=1",
+            "there are `ref`, `branch`, `tag`, `commit`, `checksum`, `subdir`, `keep-git-dir` and `submodules`",
+        ),
+        (
+            "FROM a\nADD --keep-git-dir=false https://example.org/x.git?keep-git-dir=true b\n",
+            "`--keep-git-dir` and the address say different things",
+            "--keep-git-dir=false",
+            "",
+        ),
+        (
+            "FROM a\nADD --checksum=abc https://example.org/x.git?checksum=abd b\n",
+            "`--checksum` and the address name different commits",
+            "abc",
+            "",
+        ),
+        (
+            "FROM a\nADD --checksum=sha256:1 https://example.org/x.git b\n",
+            "`sha256:1` is not the id of a commit",
+            "sha256:1",
+            "it is the commit that the reference must lead to",
+        ),
         (
             "FROM a\nADD --checksum=sha256:1 https://example.org/x b\n",
             "`sha256:1` is not a digest: expected `sha256:` and 64 lower-case hexadecimal digits",
@@ -269,17 +293,4 @@ fn faults_of_triggers_point_at_the_from() {
         let (was, place, _) = fault("FROM base\nRUN x\n", &options(), &images);
         assert_eq!((was.as_str(), place.as_str()), (message, "base"));
     }
-}
-
-#[test]
-fn what_is_not_supported_says_so() {
-    let text = "FROM a\nADD https://example.org/x.git#v1 .\n";
-    let error = try_lower_with(text, &options(), &Images::default()).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unsupported);
-    assert_eq!(&text[error.span.unwrap().range()], "https://example.org/x.git#v1");
-    assert_eq!(
-        error.to_string(),
-        "ADD from a git repository is not supported yet\n\
-         hint: clone it with `RUN git clone`, or give it as a build context"
-    );
 }

@@ -1,6 +1,7 @@
 //! COPY, ADD and WORKDIR: what the file ops do.
 
-use crate::support::{graph, history, lower_text};
+use crate::support::{Images, graph, graph_with, history, lower_text, options};
+use kiln_lower::NamedContext;
 
 #[test]
 fn destinations_and_sources() {
@@ -165,6 +166,63 @@ ADD --unpack=true http://example.org/c.tgz local.tgz /x/
     ADD https://example.org/ /f # buildkit
     ADD http://example.org/c.tgz local.tgz /x/ # buildkit
     ");
+}
+
+#[test]
+fn repositories() {
+    let text = "\
+FROM alpine
+ADD --keep-git-dir=true https://example.org/a.git#v1:sub /src/
+ADD --checksum=abcdef --exclude=*.md git@example.org:b /b
+ADD --chown=5 https://example.org/c.git?branch=main&submodules=0 github.com/x /c/
+FROM tree
+COPY --from=file /context /
+COPY --from=tree / /
+";
+    let named = |text: &str| NamedContext::Git(kiln_graph::GitAddress::parse(text).unwrap().unwrap().tree);
+    let mut options = options();
+    options.contexts = [
+        ("tree".to_owned(), named("https://user:secret@example.org/d.git#v2")),
+        ("file".to_owned(), NamedContext::Http(kiln_graph::HttpFile::at("https://example.org/x", None))),
+    ]
+    .into();
+    options.all_stages = true;
+    insta::assert_snapshot!(graph_with(text, &options, &Images::default()), @r#"
+    0: [stage-0 1/4] FROM docker.io/library/alpine:latest@c9ef
+         image docker.io/library/alpine:latest linux/amd64
+    1: [stage-0 2/4] ADD --keep-git-dir=true https://example.org/a.git#v1:sub /src/
+         git https://example.org/a.git #v1 :sub .git
+    2: [stage-0 2/4] ADD --keep-git-dir=true https://example.org/a.git#v1:sub /src/
+         file on 0
+         copy 1:["."] to /src/
+    3: [stage-0 3/4] ADD --checksum=abcdef --exclude=*.md git@example.org:b /b
+         git git@example.org:b is abcdef
+    4: [stage-0 3/4] ADD --checksum=abcdef --exclude=*.md git@example.org:b /b
+         file on 2
+         copy 3:["."] to /b exclude ["*.md"]
+    5: [stage-0 4/4] ADD --chown=5 https://example.org/c.git?branch=main&submodules=0 github.com/x /c/
+         git https://example.org/c.git #refs/heads/main without submodules
+    6: [internal] load build context
+         local context
+    7: [stage-0 4/4] ADD --chown=5 https://example.org/c.git?branch=main&submodules=0 github.com/x /c/
+         file on 4
+         copy 5:["."] to /c/ owner 5
+         copy 6:["github.com/x"] to /c/ owner 5 unpack Archives (context)
+    8: [context tree] https://example.org/d.git
+         git https://user:secret@example.org/d.git #v2
+    9: [stage-1 1/3] FROM tree
+         file on nothing
+         copy 8:["."] to /
+    10: [context file] https://example.org/x
+         http https://example.org/x as x
+    11: [stage-1 2/3] COPY --from=file /context /
+         file on 9
+         copy 10:["context"] to /
+    12: [stage-1 3/3] COPY --from=tree / /
+         file on 11
+         copy 8:["."] to /
+    -> 12
+    "#);
 }
 
 #[test]

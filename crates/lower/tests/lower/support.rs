@@ -153,6 +153,15 @@ fn details(vertex: &Vertex) -> Vec<String> {
             let checksum = file.checksum.map(|digest| format!(" {}", digest.short())).unwrap_or_default();
             vec![format!("http {} as {}{checksum}", file.url, file.filename)]
         }
+        Op::Source(Source::Git(tree)) => {
+            let part = |what: &str, value: &Option<String>| {
+                value.iter().map(|text| format!(" {what}{text}")).collect::<String>()
+            };
+            let keep = if tree.keep_git_dir { " .git" } else { "" };
+            let bare = if tree.submodules { "" } else { " without submodules" };
+            let (reference, subdir) = (part("#", &tree.reference), part(":", &tree.subdir));
+            vec![format!("git {}{reference}{subdir}{}{keep}{bare}", tree.remote, part("is ", &tree.checksum))]
+        }
         Op::Exec(exec) => exec_details(exec, &at),
         Op::File(file) => {
             let mut lines = vec![match file.base {

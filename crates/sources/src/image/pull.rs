@@ -4,8 +4,9 @@
 //! committed only when both hold.
 
 use super::chain_ids;
-use super::origin::{FetchError, Origin, Stop};
+use super::origin::{FetchError, Origin};
 use super::resolve::{ImageError, Images, Resolution};
+use crate::patience::Stop;
 use kiln_digest::{ContentDigest, Digest, Hasher, ParseDigestError};
 use kiln_layer::{Applied, ApplyError, ApplyOptions, Stack, TreeError, apply, decompress_ahead, settle};
 use kiln_store::{BlobInfo, LayerId, LockError, NewLayer, Store, TempDir};

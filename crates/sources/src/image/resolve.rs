@@ -1,8 +1,9 @@
 //! From a reference to a config: which image of which platform, found out with as few questions as possible.
 
 use super::layout::Layout;
-use super::origin::{FetchError, Origin, Stop};
+use super::origin::{FetchError, Origin};
 use super::pull::{self, PullError};
+use crate::patience::Stop;
 use kiln_digest::{Digest, ParseDigestError};
 use kiln_graph::{ImageLocation, Platform};
 use kiln_lower::ImageConfig;

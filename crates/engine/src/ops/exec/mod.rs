@@ -5,7 +5,7 @@ mod environment;
 mod key;
 mod log;
 mod mounts;
-mod secret;
+pub(crate) mod secret;
 
 pub(crate) use environment::{copy_root_metadata, network_files};
 pub(crate) use key::key_parts;

@@ -10,14 +10,19 @@ const MAX_SIZE: u64 = 500 * 1024;
 
 /// The bytes of a secret; nothing if the user gave none of that id and the step can do without.
 pub(super) fn read(id: &str, required: bool, context: &StepContext<'_>) -> Result<Option<Vec<u8>>, EngineError> {
-    let bytes = match context.build.secrets.get(id) {
-        None if required => {
-            return Err(EngineError::new(ErrorKind::User, format!("the step needs the secret `{id}`"))
-                .with_hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`")));
-        }
-        None => return Ok(None),
-        Some(SecretSource::Value(value)) => value.0.clone(),
-        Some(SecretSource::File(path)) => {
+    match context.build.secrets.get(id) {
+        None if required => Err(EngineError::new(ErrorKind::User, format!("the step needs the secret `{id}`"))
+            .with_hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`"))),
+        None => Ok(None),
+        Some(source) => bytes(id, source).map(Some),
+    }
+}
+
+/// The bytes of a secret that the user gave.
+pub(crate) fn bytes(id: &str, source: &SecretSource) -> Result<Vec<u8>, EngineError> {
+    let bytes = match source {
+        SecretSource::Value(value) => value.0.clone(),
+        SecretSource::File(path) => {
             let unreadable = |error| {
                 let text = format!("failed to read the secret `{id}` from `{}`", path.display());
                 EngineError::new(ErrorKind::User, text).with_source(error)
@@ -32,7 +37,7 @@ pub(super) fn read(id: &str, required: bool, context: &StepContext<'_>) -> Resul
         let text = format!("the secret `{id}` is larger than {MAX_SIZE} bytes");
         return Err(EngineError::new(ErrorKind::User, text));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// A secret as the value of a variable.

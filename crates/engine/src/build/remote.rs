@@ -1,0 +1,106 @@
+//! Sources from elsewhere that are no images: asked for whether they changed when a key is made, fetched when somebody needs them.
+
+use super::Build;
+use crate::error::{EngineError, ErrorKind};
+use crate::ops::exec::secret;
+use crate::request::SecretSource;
+use crate::snapshot::{Output, Remote, Snapshot};
+use kiln_graph::{HttpFile, VertexId};
+use kiln_sources::http::HttpError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Build<'_> {
+    /// A file from a URL.
+    pub(super) fn http(&self, vertex: VertexId, file: &HttpFile) -> Result<Output, EngineError> {
+        let authorization = http_authorization(&file.url, self.secrets)?;
+        let (source, fetched) = self.told(vertex, |told| {
+            let source = self.engine.http().resolve(file, authorization.as_deref(), told);
+            Ok((source.map_err(EngineError::from_http)?, told.has_started()))
+        })?;
+        self.remote(vertex, Remote::Http(Arc::new(source)), fetched)
+    }
+
+    fn remote(&self, vertex: VertexId, remote: Remote, fetched: bool) -> Result<Output, EngineError> {
+        if !fetched && remote.layer_if_here().map_err(EngineError::store)?.is_some() {
+            self.tell_cached(vertex, None);
+        }
+        Ok(Output::Snapshot(Snapshot::of_remote(remote, vertex)))
+    }
+}
+
+/// The authorization for the server of a URL, from the secrets that BuildKit names for it: `HTTP_AUTH_HEADER_HOST` is the value of
+/// the header, `HTTP_AUTH_TOKEN_HOST` a bearer token.
+fn http_authorization(url: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<Option<String>, EngineError> {
+    let host = host(url);
+    for (id, prefix) in [(format!("HTTP_AUTH_HEADER_{host}"), ""), (format!("HTTP_AUTH_TOKEN_{host}"), "Bearer ")] {
+        if let Some(value) = text(&id, secrets)? {
+            return Ok(Some(format!("{prefix}{value}")));
+        }
+    }
+    Ok(None)
+}
+
+/// A secret that is one line of text.
+fn text(id: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<Option<String>, EngineError> {
+    let Some(source) = secrets.get(id) else { return Ok(None) };
+    let bytes = secret::bytes(id, source)?;
+    let text = std::str::from_utf8(&bytes).map(str::trim).ok().filter(|text| !text.contains(char::is_control));
+    let text =
+        text.ok_or_else(|| EngineError::new(ErrorKind::User, format!("the secret `{id}` is not a line of text")))?;
+    Ok(Some(text.to_owned()))
+}
+
+/// Host and port of a URL.
+fn host(url: &str) -> &str {
+    let after = url.split_once("://").map_or(url, |(_, after)| after);
+    let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
+}
+
+impl EngineError {
+    pub(crate) fn from_http(error: HttpError) -> Self {
+        let kind = match &error {
+            HttpError::BadUrl { .. } | HttpError::Checksum { .. } | HttpError::TooLarge { .. } => ErrorKind::User,
+            HttpError::Cancelled => return Self::cancelled(),
+            HttpError::Write { .. } | HttpError::Layer { .. } | HttpError::Record(_) | HttpError::Store(_) => {
+                ErrorKind::Internal
+            }
+            _ => ErrorKind::Network,
+        };
+        let hint = match &error {
+            HttpError::Status { status, .. } if status.starts_with("401") || status.starts_with("403") => {
+                Some("give the server's secret with `--secret id=HTTP_AUTH_TOKEN_HOST,env=NAME`")
+            }
+            HttpError::Checksum { .. } => Some("if the file was meant to change, write its new digest"),
+            _ => None,
+        };
+        let wrong = Self::of(kind, error);
+        match hint {
+            Some(hint) => wrong.with_hint(hint),
+            None => wrong,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::SecretValue;
+
+    #[test]
+    fn secrets_belong_to_hosts() {
+        let secret = |value: &str| SecretSource::Value(SecretValue(value.as_bytes().to_vec()));
+        let secrets = BTreeMap::from([
+            ("HTTP_AUTH_TOKEN_h:8080".to_owned(), secret("t\n")),
+            ("HTTP_AUTH_HEADER_x".to_owned(), secret("Basic abc")),
+            ("HTTP_AUTH_TOKEN_x".to_owned(), secret("unused")),
+            ("HTTP_AUTH_TOKEN_bad".to_owned(), secret("a\nb")),
+        ]);
+        let of = |url: &str| http_authorization(url, &secrets);
+        assert_eq!(of("http://h:8080/a@b").unwrap().as_deref(), Some("Bearer t"));
+        assert_eq!(of("https://u:p@x?q").unwrap().as_deref(), Some("Basic abc"));
+        assert_eq!(of("https://h/").unwrap(), None);
+        assert!(of("https://bad/").is_err());
+    }
+}
