@@ -68,7 +68,7 @@ Options:
                                       directory, oci-layout://DIR[:TAG][@DIGEST] or
                                       docker-image://REFERENCE
       --label <NAME[=VALUE]>          A label of the image
-      --platform <OS/ARCH[/VARIANT]>  The platform to build for [default: this machine's]
+      --platform <OS/ARCH[/VARIANT]>  The platforms to build for [default: this machine's]
       --no-cache[=<BOOL>]             Run every step again
       --no-cache-filter <STAGE,...>   Run every step of these stages again
       --no-cache-mounts[=<BOOL>]      Empty the cache mounts of the steps that --no-cache runs

@@ -2,14 +2,15 @@
 
 use crate::lint::Lints;
 use kiln_digest::Digest;
+use kiln_exporters::Document;
 use std::time::Duration;
 
 /// A build that succeeded.
 #[derive(Debug, Clone)]
 pub struct BuildOutcome {
-    /// Digest of the image's config: the image id, as `--iidfile` tells it. Absent for `local` and `tar` outputs alone.
+    /// Digest of the image's config: the image id. Absent for `local` and `tar` outputs alone, and for an index.
     pub config: Option<Digest>,
-    /// Digest of the manifest or index, where an output made one (`oci`, `docker`).
+    /// The manifest or index, where an output made one (`oci`, `docker`, `image` for several platforms).
     pub manifest: Option<ManifestDescriptor>,
     /// Canonical names that were given to the image.
     pub names: Vec<String>,
@@ -30,6 +31,12 @@ pub struct ManifestDescriptor {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+}
+
+impl ManifestDescriptor {
+    pub(crate) fn of(document: &Document) -> Self {
+        Self { media_type: document.media_type.to_owned(), digest: document.digest, size: document.bytes.len() as u64 }
+    }
 }
 
 /// How many steps ran.

@@ -12,6 +12,8 @@ use kiln_graph::{Network, Platform};
 use kiln_lower::ContainerConfig;
 use kiln_sandbox::{ExitStatus, Killer, Output, Root, Sandbox, SpawnError, Spec, Stdin};
 use kiln_sources::image::{BaseImage, PullProgress, Resolution};
+use kiln_store::Image;
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,19 +107,18 @@ impl Engine {
         let is_id = digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         if is_id && !request.pull {
             let images = self.store().images().map_err(EngineError::store)?;
-            let mut found: Vec<(Digest, String)> = images
-                .into_iter()
-                .filter(|image| image.config.hex().starts_with(digits))
-                .map(|image| (image.config, image.name))
-                .collect();
-            found.dedup_by_key(|(id, _)| *id);
-            match &found[..] {
-                [] => {}
-                [(id, name)] => return self.registry().by_id(id, name).map_err(EngineError::from_image),
-                several => {
-                    let text = format!("`{}` is the start of {} image ids", request.image, several.len());
-                    return Err(EngineError::new(ErrorKind::User, text).with_hint("give more digits"));
-                }
+            let found: Vec<(Digest, Image)> =
+                images.into_iter().filter_map(|image| Some((image.id_starting_with(digits)?, image))).collect();
+            let ids: BTreeSet<Digest> = found.iter().map(|(id, _)| *id).collect();
+            if ids.len() > 1 {
+                let text = format!("`{}` is the start of {} image ids", request.image, ids.len());
+                return Err(EngineError::new(ErrorKind::User, text).with_hint("give more digits"));
+            }
+            // Of an index the image of this machine's platform.
+            let fits = |image: &Image| image.platform.parse().is_ok_and(|own: Platform| own.satisfies(&platform));
+            let chosen = found.iter().find(|(_, image)| fits(image)).or(found.first());
+            if let Some((_, image)) = chosen {
+                return self.registry().by_id(&image.config, &image.name).map_err(EngineError::from_image);
             }
         }
         let stop = || cancel.is_cancelled();

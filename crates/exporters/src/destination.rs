@@ -53,6 +53,11 @@ pub enum ExportError {
     /// An output that must be a file.
     #[error("a directory cannot be the destination of this output\nhint: leave out `tar=false`")]
     NeedsFile,
+    /// An archive of Docker's for several platforms.
+    #[error(
+        "`type=docker` cannot hold images of several platforms\nhint: `type=oci` can; or build for one platform at a time"
+    )]
+    DockerIndex,
 }
 
 impl ExportError {

@@ -2,6 +2,7 @@
 //! version of Docker and podman reads.
 
 use crate::archive::{self, Content};
+use crate::assembly::Assembly;
 use crate::destination::{Destination, ExportError};
 use crate::oci::layout;
 use crate::pack::ImageBlobs;
@@ -10,7 +11,7 @@ use kiln_store::Store;
 use serde_json::json;
 use std::sync::atomic::AtomicBool;
 
-/// Writes an image under its names, until `stop` is true.
+/// Writes an image of one platform under its names, until `stop` is true.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -25,7 +26,7 @@ pub fn write_docker(
     let layers: Vec<String> = image.layers.iter().map(|layer| blob(&layer.digest)).collect();
     let tags: Vec<String> = names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
     let manifest = json!([{ "Config": blob(&image.config_digest), "RepoTags": tags, "Layers": layers }]);
-    let mut files = layout(image, names);
+    let mut files = layout(&Assembly::single(image.clone()), names);
     files.push(("manifest.json".to_owned(), Content::Bytes(manifest.to_string().into_bytes())));
     archive::write(store, files, destination, stop)
 }

@@ -1,20 +1,24 @@
 //! Outputs: what becomes of a build's result outside the store.
 //!
-//! [`pack()`] turns a config and layers into an [`ImageBlobs`]: blobs in the store, each layer compressed at most once ever.
-//! [`write_oci`] and [`write_docker`] arrange blobs as an archive or a directory; [`write_local`] and [`write_tar`] need no image at
-//! all, only the files.
+//! [`pack()`] turns a config and layers into an [`ImageBlobs`]: blobs in the store, each layer compressed at most once ever. An
+//! [`Assembly`] is one of them, or an index of several. [`write_oci`] and [`write_docker`] arrange blobs as an archive or a directory; [`write_local`] and [`write_tar`] need no image at
+//! all, only the files; of several platforms as [`PlatformDirectories`].
 //!
 //! A file output appears at its destination when it is whole, and not before.
 
 mod archive;
+mod assembly;
 mod destination;
 mod docker;
 mod files;
 mod oci;
 mod pack;
+mod platforms;
 
+pub use assembly::{Assembly, Document};
 pub use destination::{Destination, ExportError};
 pub use docker::write_docker;
 pub use files::{write_local, write_tar};
 pub use oci::write_oci;
 pub use pack::{ImageBlobs, LayerSource, PackError, diff_id, pack};
+pub use platforms::PlatformDirectories;

@@ -1,6 +1,7 @@
 //! From layers to blobs and a manifest. A layer is compressed once ever for each format: the store remembers the blob by the
 //! layer's diff id. Blobs of a base image are used as they were pulled.
 
+use crate::assembly::Document;
 use kiln_digest::Digest;
 use kiln_layer::{BlobFormat, PackOptions, Stoppable, write_layer};
 use kiln_lower::ImageConfig;
@@ -28,7 +29,7 @@ pub enum LayerSource {
     },
 }
 
-/// An image as blobs; those of the layers are in the store.
+/// The image of one platform as blobs; those of the layers are in the store.
 #[derive(Debug, Clone)]
 pub struct ImageBlobs {
     /// The config.
@@ -36,9 +37,7 @@ pub struct ImageBlobs {
     /// Its digest: the image's id.
     pub config_digest: Digest,
     /// The manifest.
-    pub manifest: Vec<u8>,
-    /// Its digest.
-    pub manifest_digest: Digest,
+    pub manifest: Document,
     /// The layers, the bottom one first.
     pub layers: Vec<BlobInfo>,
     /// The platform, as an index describes it.
@@ -140,9 +139,8 @@ pub fn pack(
         },
         "layers": blobs.iter().map(descriptor).collect::<Vec<_>>(),
     });
-    let manifest = manifest.to_string().into_bytes();
-    let manifest_digest = Digest::of_bytes(&manifest);
-    Ok(ImageBlobs { config, config_digest, manifest, manifest_digest, layers: blobs, platform })
+    let manifest = Document::new(ImageBlobs::MANIFEST_TYPE, manifest.to_string().into_bytes());
+    Ok(ImageBlobs { config, config_digest, manifest, layers: blobs, platform })
 }
 
 fn platform(config: &ImageConfig) -> Value {

@@ -74,6 +74,16 @@ impl Graph {
         id
     }
 
+    /// Adds all vertices of another graph, so that what both need is there once, and says what became of each, by its id there.
+    pub fn absorb(&mut self, other: Self) -> Vec<VertexId> {
+        let mut places: Vec<VertexId> = Vec::with_capacity(other.vertices.len());
+        for vertex in other.vertices {
+            let inputs = vertex.inputs.iter().map(|input| places[input.index()]).collect();
+            places.push(self.add(vertex.op, inputs, vertex.label, vertex.use_cache));
+        }
+        places
+    }
+
     fn define(&self, op: &Op, inputs: &[VertexId]) -> DefinitionDigest {
         let op = postcard::to_stdvec(op).expect("an op is plain data");
         let mut hasher = Hasher::new("kiln vertex v1");
@@ -132,6 +142,25 @@ mod tests {
         let over_a = graph.add(file(), vec![a], Label::default(), true);
         let over_c = graph.add(file(), vec![c], Label::default(), true);
         assert_ne!(over_a, over_c);
+    }
+
+    #[test]
+    fn graphs_share_what_both_have() {
+        let file = || Op::File(File { base: None, actions: vec![] });
+        let graph = |name: &str| {
+            let mut graph = Graph::new();
+            let own = graph.add(local(name), vec![], Label::default(), true);
+            let shared = graph.add(local("shared"), vec![], Label::default(), name != "b");
+            graph.add(file(), vec![shared], Label::default(), true);
+            graph.add(file(), vec![own, shared], Label::default(), true);
+            graph
+        };
+        let mut both = graph("a");
+        let places = both.absorb(graph("b"));
+        assert_eq!(places, [4, 1, 2, 5].map(VertexId));
+        assert_eq!(both.vertices().len(), 6);
+        assert_eq!(both.vertex(places[3]).inputs, [VertexId(4), VertexId(1)]);
+        assert!(!both.vertex(VertexId(1)).use_cache);
     }
 
     #[test]

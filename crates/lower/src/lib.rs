@@ -60,6 +60,8 @@ pub struct Lowered {
     pub source_date_epoch: Option<i64>,
     /// The platform of the target stage.
     pub platform: Platform,
+    /// Whether the result is an index, or a directory for each platform, as the options or `BUILDKIT_MULTI_PLATFORM` say.
+    pub multi_platform: bool,
     /// The stages that were lowered, in the order of the file; the target is the last one.
     pub stages: Vec<LoweredStage>,
     /// What people should be told.
@@ -128,6 +130,7 @@ pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageRes
         config: target::finish(done.config, done.history, options, source_date_epoch),
         source_date_epoch,
         platform: done.platform,
+        multi_platform: settings.multi_platform,
         stages,
         warnings: args::unused(dockerfile, options).into_iter().collect(),
         target_stage: target.0,

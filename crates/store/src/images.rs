@@ -22,6 +22,8 @@ pub struct Image {
     pub config: Digest,
     /// The blob that is its manifest, once it has one.
     pub manifest: Option<Digest>,
+    /// The blob that is the index of all platforms of the name, if it was built with one.
+    pub index: Option<Digest>,
     /// When it was built or pulled, to the millisecond.
     pub created: SystemTime,
     /// Bytes of all its layers.
@@ -32,6 +34,13 @@ pub struct Image {
     pub layers: Vec<LayerId>,
     /// Further blobs to keep while they are in the store: compressed layers, the index that it was chosen from.
     pub blobs: Vec<Digest>,
+}
+
+impl Image {
+    /// The id, or else the index, if it starts with these digits.
+    pub fn id_starting_with(&self, digits: &str) -> Option<Digest> {
+        [Some(self.config), self.index].into_iter().flatten().find(|id| id.hex().starts_with(digits))
+    }
 }
 
 /// Why an image cannot be put or removed.
@@ -68,7 +77,7 @@ impl Store {
         let mut db = self.0.db();
         let found = db.read(|sql| {
             let mut select = sql.prepare_cached(
-                "SELECT id, used, name, platform, config, manifest, created, size, pulled FROM images
+                "SELECT id, used, name, platform, config, manifest, created, size, pulled, image_index FROM images
                  WHERE name = ? AND platform = ?",
             )?;
             let row = select.query_row((name, platform), Found::from_row).optional()?;
@@ -97,35 +106,72 @@ impl Store {
         Ok(found.into_iter().map(|found| found.image).collect())
     }
 
-    /// Names an image; whatever had that name and platform loses it. Nothing is written when it is the same image already, created
-    /// when it may have been.
+    /// Names an image of one platform; whatever had that name and platform loses it. Nothing is written when it is the same image
+    /// already, created when it may have been.
     ///
     /// # Errors
     /// [`ImageError::MissingBlob`] and [`ImageError::MissingLayer`] when what it needs is not in the store.
     pub fn put_image(&self, image: &Image) -> Result<(), ImageError> {
+        if self.is_there(image)? {
+            return Ok(());
+        }
+        self.insert(std::slice::from_ref(image), |sql| {
+            sql.prepare_cached("DELETE FROM images WHERE name = ? AND platform = ?")?
+                .execute((&image.name, &image.platform))
+        })
+    }
+
+    /// Names an image of one or several platforms, given one by one; whatever had that name loses it on every platform. Nothing is
+    /// written when all is there already.
+    ///
+    /// # Errors
+    /// As for [`put_image`](Self::put_image).
+    pub fn put_image_of_platforms(&self, name: &str, images: &[Image]) -> Result<(), ImageError> {
+        let mut there = self.0.db().read(|sql| {
+            let mut count = sql.prepare_cached("SELECT count(*) FROM images WHERE name = ?")?;
+            count.query_row([name], |row| row.get(0).map(unsigned))
+        })? == images.len() as u64;
+        for image in images {
+            there &= self.is_there(image)?;
+        }
+        if there {
+            return Ok(());
+        }
+        self.insert(images, |sql| sql.prepare_cached("DELETE FROM images WHERE name = ?")?.execute([name]))
+    }
+
+    /// Whether this very image has its name. Makes sure that its blobs are there and stay.
+    fn is_there(&self, image: &Image) -> Result<bool, ImageError> {
         for digest in [Some(image.config), image.manifest].into_iter().flatten() {
             if self.0.claim_blob(&digest)?.is_none() {
                 return Err(ImageError::MissingBlob(digest));
             }
         }
         let before = self.image(&image.name, &image.platform)?;
-        if before.is_some_and(|before| Image { created: image.created, ..before } == *image) {
-            return Ok(());
-        }
+        Ok(before.is_some_and(|before| Image { created: image.created, ..before } == *image))
+    }
+
+    /// Inserts images after making room for them.
+    fn insert(
+        &self,
+        images: &[Image],
+        make_room: impl Fn(&Transaction<'_>) -> rusqlite::Result<usize>,
+    ) -> Result<(), ImageError> {
         let missing = self.0.db().write(|sql| {
-            for &layer in &image.layers {
+            for &layer in images.iter().flat_map(|image| &image.layers) {
                 if !leases::exists(sql, layer)? {
                     return Ok(Some(layer));
                 }
             }
-            insert(sql, image)?;
+            make_room(sql)?;
+            images.iter().try_for_each(|image| insert(sql, image))?;
             Ok(None)
         })?;
         missing.map_or(Ok(()), |layer| Err(ImageError::MissingLayer(layer)))
     }
 
-    /// Removes the images of a name (of every platform), or those whose id starts with the digits given (with or without `sha256:`,
-    /// under all their names), and says which they were. What only they needed goes with the next `prune`.
+    /// Removes the images of a name (of every platform), or those whose id, or whose index, starts with the digits given (with or
+    /// without `sha256:`, under all their names), and says which they were. What only they needed goes with the next `prune`.
     ///
     /// # Errors
     /// [`ImageError::NotFound`], [`ImageError::Ambiguous`]; then none is removed.
@@ -155,8 +201,8 @@ fn choose(images: Vec<Found>, name_or_id: &str) -> Result<Vec<Found>, ImageError
     if digits.is_empty() {
         return Err(not_found());
     }
-    let chosen: Vec<_> = others.into_iter().filter(|found| found.image.config.hex().starts_with(digits)).collect();
-    let mut ids: Vec<Digest> = chosen.iter().map(|found| found.image.config).collect();
+    let (chosen, mut ids): (Vec<Found>, Vec<Digest>) =
+        others.into_iter().filter_map(|found| found.image.id_starting_with(digits).map(|id| (found, id))).unzip();
     ids.sort_unstable();
     ids.dedup();
     match ids.len() {
@@ -180,7 +226,8 @@ pub(crate) struct Found {
 /// All images, by name.
 pub(crate) fn all(sql: &Connection) -> rusqlite::Result<Vec<Found>> {
     let mut select = sql.prepare_cached(
-        "SELECT id, used, name, platform, config, manifest, created, size, pulled FROM images ORDER BY name, platform",
+        "SELECT id, used, name, platform, config, manifest, created, size, pulled, image_index FROM images
+         ORDER BY name, platform",
     )?;
     let found = select.query_map([], Found::from_row)?.collect::<Result<Vec<_>, _>>()?;
     found.into_iter().map(|found| found.complete(sql)).collect()
@@ -196,6 +243,7 @@ impl Found {
             created: time(row.get(6)?),
             size: unsigned(row.get(7)?),
             pulled: row.get(8)?,
+            index: row.get::<_, Option<[u8; 32]>>(9)?.map(Digest::from_bytes),
             layers: Vec::new(),
             blobs: Vec::new(),
         };
@@ -214,10 +262,9 @@ impl Found {
 }
 
 fn insert(sql: &Transaction<'_>, image: &Image) -> Result<(), Failure> {
-    sql.prepare_cached("DELETE FROM images WHERE name = ? AND platform = ?")?
-        .execute((&image.name, &image.platform))?;
     let mut insert = sql.prepare_cached(
-        "INSERT INTO images (name, platform, config, manifest, created, size, pulled, used) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO images (name, platform, config, manifest, created, size, pulled, used, image_index)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let id = insert.insert((
         &image.name,
@@ -228,6 +275,7 @@ fn insert(sql: &Transaction<'_>, image: &Image) -> Result<(), Failure> {
         number(image.size),
         image.pulled,
         now(),
+        image.index.as_ref().map(Digest::as_bytes),
     ))?;
     let mut insert = sql.prepare_cached("INSERT INTO image_layers (image, position, layer) VALUES (?, ?, ?)")?;
     for (position, layer) in (0_i64..).zip(&image.layers) {
@@ -276,6 +324,22 @@ mod tests {
     }
 
     #[test]
+    fn a_name_moves_on_all_platforms() {
+        let (_root, store) = new_store();
+        let one = put_image(&store, "a", true, &[]);
+        let index = Some(store.put_blob(b"index").unwrap());
+        let of = |platform: &str| Image { platform: platform.to_owned(), index, ..one.clone() };
+        let both = [of("linux/arm64"), of("linux/s390x")];
+        store.put_image_of_platforms("a", &both).unwrap();
+        assert_eq!(store.images().unwrap(), both);
+        let changes = store.0.db().connection.total_changes();
+        store.put_image_of_platforms("a", &both).unwrap();
+        assert_eq!(store.0.db().connection.total_changes(), changes);
+        store.put_image_of_platforms("a", &both[..1]).unwrap();
+        assert_eq!(store.images().unwrap(), both[..1]);
+    }
+
+    #[test]
     fn removal_is_by_name_or_by_unambiguous_id() {
         let (_root, store) = new_store();
         for name in ["one", "two"] {
@@ -290,6 +354,18 @@ mod tests {
         assert_eq!(removed.iter().map(|image| image.name.as_str()).collect::<Vec<_>>(), ["again", "one"]);
         assert_eq!(store.remove_image("two").unwrap().len(), 1);
         assert!(store.images().unwrap().is_empty());
+
+        let index = Digest::of_bytes(b"index");
+        for name in ["three", "four"] {
+            let image = put_image(&store, name, false, &[]);
+            let platforms = ["linux/amd64", "linux/arm64"].map(|platform| Image {
+                platform: platform.to_owned(),
+                index: Some(index),
+                ..image.clone()
+            });
+            store.put_image_of_platforms(name, &platforms).unwrap();
+        }
+        assert_eq!(store.remove_image(&index.short()).unwrap().len(), 4);
 
         // Seventeen ids have sixteen first digits.
         for n in 0..17 {

@@ -180,6 +180,7 @@ fn apply(model: &mut Model, processes: &mut Vec<Process>, who: usize, op: Op, bo
                 name: name.clone(),
                 platform: PLATFORM.to_owned(),
                 config,
+                index: None,
                 manifest: None,
                 created: SystemTime::UNIX_EPOCH,
                 size: 0,

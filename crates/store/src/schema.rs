@@ -14,7 +14,7 @@ pub(crate) const FORMAT: i64 = STEPS.len() as i64;
 pub(crate) const APPLICATION: i64 = 0x6b69_6c6e;
 
 /// Step `n` brings format `n` to format `n + 1`.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -136,6 +136,9 @@ CREATE TABLE mount_users (
     used  INTEGER NOT NULL,
     PRIMARY KEY (mount, step)
 ) WITHOUT ROWID;
+",
+    "
+ALTER TABLE images ADD COLUMN image_index BLOB;
 ",
 ];
 

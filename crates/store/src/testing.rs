@@ -49,6 +49,7 @@ pub(crate) fn put_image(store: &Store, name: &str, pulled: bool, layers: &[&Laye
         platform: "linux/amd64".to_owned(),
         config: store.put_blob(name.as_bytes()).unwrap(),
         manifest: None,
+        index: None,
         created: SystemTime::UNIX_EPOCH,
         size: 0,
         pulled,

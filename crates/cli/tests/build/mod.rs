@@ -13,6 +13,7 @@ mod instructions;
 mod interruption;
 mod kept_caches;
 mod outputs;
+mod platforms;
 mod processes;
 mod registry;
 mod run;

@@ -4,6 +4,8 @@ mod base;
 pub(crate) mod contexts;
 pub(crate) mod dockerfile;
 mod materialize;
+mod memory;
+mod platforms;
 mod remote;
 pub(crate) mod resolver;
 mod selections;
@@ -24,9 +26,10 @@ use crate::request::{BuildRequest, SecretSource};
 use crate::snapshot::{Output, Snapshot};
 use contexts::Contexts;
 use kiln_digest::CacheKey;
-use kiln_graph::{Graph, Platform};
-use kiln_lower::Lowered;
+use kiln_graph::Graph;
 use kiln_store::{CacheMountKey, LayerId};
+use memory::Memory;
+use platforms::PlannedPlatform;
 use selections::SelectionCache;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU32;
@@ -50,8 +53,7 @@ pub(crate) struct Build<'a> {
     pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
     /// The cache mounts that were cleared, if those that steps use are to be.
     pub(crate) cleared_mounts: Option<Mutex<HashSet<CacheMountKey>>>,
-    /// What tells this Dockerfile from others, in the memory of earlier runs.
-    pub(crate) project: String,
+    pub(crate) memory: Memory,
 }
 
 /// Runs a build.
@@ -91,7 +93,6 @@ fn build(
     numbers: &Arc<AtomicU32>,
 ) -> Result<BuildOutcome, EngineError> {
     let started = Instant::now();
-    let platform = platform(request)?;
     let dockerfile = dockerfile::read(request)?;
     let inner = CancelToken::new();
     let to_cancel = inner.clone();
@@ -101,18 +102,20 @@ fn build(
     export::check(&request.outputs)?;
     let resolver = resolver::Resolver::new(engine, request.pull, inner.clone());
     let parsed = dockerfile.parse()?;
-    let lowered = dockerfile.lower(&parsed, &dockerfile::options(request, &platform), &resolver)?;
-    let lints = lint::run(&dockerfile, &parsed, &request.build_args, &lowered.facts, &contexts)?.tell(events)?;
-    for warning in &lowered.warnings {
+    let plan = platforms::plan(request, &dockerfile, &parsed, &resolver)?;
+    if plan.multi_platform {
+        export::check_multi_platform(&request.outputs)?;
+    }
+    let lints = lint::run(&dockerfile, &parsed, &request.build_args, &plan.facts, &contexts)?.tell(events)?;
+    for warning in &plan.warnings {
         let span = warning.span.map(|span| (span.start, span.end));
         events.event(Event::Warning { message: warning.message.clone(), span });
     }
-    let Lowered { graph, target, config, source_date_epoch, .. } = lowered;
     let build = Build {
         engine,
         events,
         cancel: inner,
-        graph: &graph,
+        graph: &plan.graph,
         contexts: &contexts,
         dockerfile: &dockerfile,
         steps: Steps::numbered_by(Arc::clone(numbers)),
@@ -120,22 +123,28 @@ fn build(
         found: Mutex::default(),
         secrets: &request.secrets,
         cleared_mounts: request.no_cache_mounts.then(Mutex::default),
-        project: format!("{}\n{}\n{platform}", contexts.main_path().display(), dockerfile.name),
+        memory: Memory::new(contexts.main_path(), &dockerfile.name, &plan),
     };
-    let targets: Vec<_> = target.into_iter().collect();
+    let targets: Vec<_> = plan.platforms.iter().filter_map(|platform| platform.target).collect();
     build.plan(&targets);
-    let solved = kiln_solver::solve(&graph, &targets, &build);
+    let solved = kiln_solver::solve(&plan.graph, &targets, &build);
     // What was learnt about files is true whether or not the build succeeded.
     contexts.save_digests();
-    let snapshot = match solved?.pop() {
-        Some(Output::Snapshot(snapshot)) => snapshot,
-        _ => Snapshot::empty(),
-    };
+    let mut solved = solved?.into_iter();
     let (keys, layers): (Vec<_>, Vec<_>) = lock(&build.found).drain(..).unzip();
     // Only what is pruned first depends on it.
     let _ = engine.store().touch(&keys, &layers);
-    let image = export::Image { snapshot, config, platform, source_date_epoch, names };
-    let exported = export::run(&build, image, &request.outputs)?;
+    let image = |planned: &PlannedPlatform| {
+        let snapshot = match planned.target.and_then(|_| solved.next()) {
+            Some(Output::Snapshot(snapshot)) => snapshot,
+            _ => Snapshot::empty(),
+        };
+        let (config, platform) = (planned.config.clone(), planned.platform.clone());
+        export::Image { snapshot, config, platform, source_date_epoch: planned.source_date_epoch }
+    };
+    let images = plan.platforms.iter().map(image).collect();
+    let built = export::Built { images, multi_platform: plan.multi_platform, names };
+    let exported = export::run(&build, built, &request.outputs)?;
     Ok(BuildOutcome {
         config: exported.config,
         manifest: exported.manifest,
@@ -148,18 +157,4 @@ fn build(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn platform(request: &BuildRequest) -> Result<Platform, EngineError> {
-    use crate::error::ErrorKind;
-    let host = Platform::host();
-    match &request.platforms[..] {
-        [] => Ok(host),
-        [platform] if *platform == host => Ok(host),
-        [platform] => {
-            Err(EngineError::new(ErrorKind::Unsupported, format!("building for `{platform}` is not supported yet"))
-                .with_hint(format!("this machine is `{host}`; cross-compile in a RUN step")))
-        }
-        _ => Err(EngineError::new(ErrorKind::Unsupported, "building for several platforms is not supported yet")),
-    }
 }

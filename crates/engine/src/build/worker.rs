@@ -73,17 +73,6 @@ impl Build<'_> {
         }
     }
 
-    /// Under what the step is remembered: what is written there, for a step that has moved, and where it stands, for one that was
-    /// rewritten.
-    fn memory_keys(&self, id: VertexId) -> [Vec<u8>; 2] {
-        let label = &self.graph.vertex(id).label;
-        let stage = label.position.split('/').next().unwrap_or_default();
-        [
-            format!("{}\n{stage}\n{}", self.project, label.instruction).into_bytes(),
-            format!("{}\n{}", self.project, label.position).into_bytes(),
-        ]
-    }
-
     /// The layer that the step at this position made last time, to link unchanged files from.
     fn earlier(&self, id: VertexId) -> Option<Earlier> {
         let last = self.last_run(id)?;
@@ -192,7 +181,7 @@ impl Worker for Build<'_> {
     }
 
     fn last_run(&self, vertex: VertexId) -> Option<LastRun> {
-        self.memory_keys(vertex).iter().find_map(|key| {
+        self.memory.keys(vertex, self.graph.vertex(vertex)).iter().find_map(|key| {
             // Without it the reason is only less precise.
             let bytes = self.engine.store().memo(MEMO_POSITION, key).ok()??;
             postcard::from_bytes(&bytes).ok()
@@ -211,7 +200,7 @@ impl Worker for Build<'_> {
         self.keep_listings(&run.parts);
         if let Ok(value) = postcard::to_stdvec(&run) {
             // As in `last_run`.
-            let memos = self.memory_keys(vertex).into_iter().map(|key| (key, &value));
+            let memos = self.memory.keys(vertex, self.graph.vertex(vertex)).into_iter().map(|key| (key, &value));
             let _ = self.engine.store().put_memos(MEMO_POSITION, memos);
         }
     }

@@ -225,6 +225,7 @@ impl Images {
             platform: resolution.platform.to_string(),
             config: resolution.config_digest,
             manifest: Some(resolution.digest),
+            index: None,
             created: SystemTime::now(),
             size,
             pulled: true,

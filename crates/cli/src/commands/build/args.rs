@@ -40,7 +40,7 @@ pub(crate) struct BuildArgs {
     /// A label of the image
     #[arg(long = "label", value_name = "NAME[=VALUE]")]
     pub(super) labels: Vec<String>,
-    /// The platform to build for [default: this machine's]
+    /// The platforms to build for [default: this machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', value_parser = values::platform)]
     pub(super) platform: Vec<Platform>,
 

@@ -6,6 +6,7 @@ use crate::commands::images::familiar;
 use crate::error::CliError;
 use crate::terminal::{self, Look, Paint};
 use crate::{human, text};
+use kiln_digest::Digest;
 use kiln_engine::{BuildOutcome, BuildRequest, Destination, Output};
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -39,7 +40,7 @@ impl Results {
 
     /// Writes everything. A build without an image has an empty id.
     pub(super) fn write(&self, outcome: &BuildOutcome) -> Result<(), CliError> {
-        let id = outcome.config.as_ref().map(ToString::to_string).unwrap_or_default();
+        let id = id(outcome).map(ToString::to_string).unwrap_or_default();
         if let Some(path) = &self.iidfile {
             write(path, &id)?;
         }
@@ -51,6 +52,11 @@ impl Results {
         }
         Ok(())
     }
+}
+
+/// The image's id: the digest of its config, or that of the index of several platforms.
+fn id(outcome: &BuildOutcome) -> Option<&Digest> {
+    outcome.config.as_ref().or(outcome.manifest.as_ref().map(|manifest| &manifest.digest))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CliError> {
@@ -82,7 +88,7 @@ pub(super) fn summarize(outcome: &BuildOutcome, request: &BuildRequest) {
 fn summary(outcome: &BuildOutcome, request: &BuildRequest, paint: Paint) -> String {
     let mut made: Vec<String> = outcome.names.iter().map(|name| familiar(name)).collect();
     made.extend(request.outputs.iter().filter_map(written));
-    let id = outcome.config.as_ref().map(|id| id.to_string().chars().take("sha256:".len() + 12).collect::<String>());
+    let id = id(outcome).map(|id| id.to_string().chars().take("sha256:".len() + 12).collect::<String>());
     if made.is_empty() && id.is_none() {
         made.push("nothing that is kept".to_owned());
     }
@@ -117,7 +123,6 @@ fn written(output: &Output) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_digest::Digest;
     use kiln_engine::{ManifestDescriptor, StepCounts};
     use std::time::Duration;
 
@@ -161,8 +166,13 @@ mod tests {
             format!("built app:latest app:2 {id} in 1.2s: 1 step ran, 6 cached")
         );
         request.outputs = vec![Output::Local { dest: "out".into() }];
-        let outcome =
-            BuildOutcome { config: None, names: vec![], steps: StepCounts { ran: 0, cached: 2 }, ..outcome() };
+        let outcome = BuildOutcome {
+            config: None,
+            manifest: None,
+            names: vec![],
+            steps: StepCounts { ran: 0, cached: 2 },
+            ..outcome()
+        };
         assert_eq!(summary(&outcome, &request, paint), "built out in 1.2s: 2 steps, all cached");
     }
 }

@@ -1,0 +1,153 @@
+//! `--platform`: images of other platforms, and indexes of several.
+
+use crate::support::{Kiln, Ran, has_program, tar_entries};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const BOTH: &str = "--platform=linux/amd64,linux/arm64";
+
+/// A build whose compiler runs on this machine and makes a file for each platform.
+fn project() -> Option<Kiln> {
+    let kiln = Kiln::for_builds()?;
+    kiln.write("main.c", "int main;").write(
+        "Dockerfile",
+        "FROM --platform=$BUILDPLATFORM base AS builder\nRUN echo tools > /tools\nARG TARGETOS TARGETARCH\nCOPY main.c .\n\
+         RUN echo $TARGETOS $TARGETARCH $(cat tools) > /app\nFROM scratch\nCOPY --from=builder /app /\nCMD [\"/app\"]\n",
+    );
+    Some(kiln)
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).unwrap()
+}
+
+fn blob(layout: &Path, digest: &Value) -> Value {
+    json(&layout.join("blobs/sha256").join(digest.as_str().unwrap().strip_prefix("sha256:").unwrap()))
+}
+
+/// The platforms of the index in a layout, with the config of each.
+#[track_caller]
+fn platforms(layout: &Path) -> Vec<(Value, Value)> {
+    let top = json(&layout.join("index.json"));
+    let entry = &top["manifests"][0];
+    assert_eq!(entry["mediaType"], "application/vnd.oci.image.index.v1+json", "{top:#}");
+    let index = blob(layout, &entry["digest"]);
+    let entries = index["manifests"].as_array().unwrap().iter();
+    let config = |entry: &Value| blob(layout, &blob(layout, &entry["digest"])["config"]["digest"]);
+    entries.map(|entry| (entry["platform"].clone(), config(entry))).collect()
+}
+
+#[test]
+fn several_platforms_give_an_index() {
+    let Some(kiln) = project() else { return };
+    let layout = kiln.path("layout");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    let ran = kiln.build([BOTH, "-t", "app:v1", "-o", &output]);
+    ran.succeeds();
+    // What does not know its target runs once, what does once for each.
+    assert_eq!(ran.stderr.matches("] RUN echo tools").count(), 1, "{ran}");
+    ran.stderr_has("[linux/amd64 builder 2/4] RUN echo tools");
+    for arch in ["amd64 builder 4/4] RUN echo linux amd64", "amd64->arm64 builder 4/4] RUN echo linux arm64"] {
+        ran.stderr_has(&format!("[linux/{arch}"));
+    }
+    ran.stderr_has("[linux/arm64 stage-1 1/1] COPY --from=builder /app /");
+    let platforms = platforms(&layout);
+    assert_eq!(platforms.len(), 2);
+    for ((platform, config), arch) in platforms.iter().zip(["amd64", "arm64"]) {
+        assert_eq!(*platform, serde_json::json!({"architecture": arch, "os": "linux"}));
+        assert_eq!(config["architecture"], arch);
+        assert_eq!(config["config"]["Cmd"][0], "/app");
+    }
+    if has_program("skopeo") {
+        let (from, to) = (format!("oci:{}:v1", layout.display()), format!("dir:{}", kiln.path("copy").display()));
+        Ran::of(Command::new("skopeo").args(["--insecure-policy", "copy", "--all", &from, &to])).succeeds();
+    }
+    kiln.build([BOTH, "-t", "app:v1", "-o", &output]).succeeds().cached("RUN echo linux arm64");
+}
+
+#[test]
+fn steps_for_other_platforms_are_cached_like_all_others() {
+    let Some(kiln) = project() else { return };
+    kiln.build([BOTH]).succeeds();
+    kiln.build(["--platform=linux/arm64"]).succeeds().cached("RUN echo linux arm64").cached("RUN echo tools");
+    kiln.write("main.c", "int main; int other;");
+    let ran = kiln.build([BOTH]);
+    ran.succeeds().cached("RUN echo tools").executed("COPY main.c");
+    assert_eq!(ran.stderr.matches("why: main.c changed").count(), 1, "{ran}");
+}
+
+#[test]
+fn files_go_to_a_directory_for_each_platform() {
+    let Some(kiln) = project() else { return };
+    let (out, archive) = (kiln.path("out"), kiln.path("out.tar"));
+    let tar = format!("type=tar,dest={}", archive.display());
+    kiln.build([BOTH, "-o", out.to_str().unwrap(), "-o", &tar]).succeeds();
+    for arch in ["amd64", "arm64"] {
+        let text = fs::read_to_string(out.join(format!("linux_{arch}/app"))).unwrap();
+        assert_eq!(text, format!("linux {arch} tools\n"));
+    }
+    let entries = tar_entries(&archive);
+    assert_eq!(
+        entries.keys().collect::<Vec<_>>(),
+        ["linux_amd64", "linux_amd64/app", "linux_arm64", "linux_arm64/app"]
+    );
+    // One platform has none, unless it is asked for.
+    let one = kiln.path("one");
+    kiln.build(["--platform=linux/arm64", "-o", one.to_str().unwrap()]).succeeds();
+    assert_eq!(fs::read_to_string(one.join("app")).unwrap(), "linux arm64 tools\n");
+    let split = kiln.path("split");
+    let multi = ["--platform=linux/arm64", "--build-arg=BUILDKIT_MULTI_PLATFORM=1", "-o", split.to_str().unwrap()];
+    kiln.build(multi).succeeds().stderr_has("[linux/arm64 stage-1 1/1]");
+    assert!(split.join("linux_arm64/app").is_file());
+}
+
+#[test]
+fn an_index_in_the_store() {
+    let Some(kiln) = project() else { return };
+    let (id, metadata) = (kiln.path("id"), kiln.path("metadata.json"));
+    let files = ["--iidfile", id.to_str().unwrap(), "--metadata-file", metadata.to_str().unwrap()];
+    kiln.write("Dockerfile", "FROM base\nARG TARGETARCH\nCOPY main.c /$TARGETARCH\n");
+    kiln.build(["-t", "app", BOTH].iter().chain(&files)).succeeds();
+    let rows = || -> Vec<(String, String)> {
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+        let rows = kiln.run(["images", "--json"]).succeeds().stdout();
+        let rows = rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.map(|row| (text(&row, "name"), text(&row, "platform"))).collect()
+    };
+    let app = |arch: &str| ("docker.io/library/app:latest".to_owned(), format!("linux/{arch}"));
+    assert_eq!(rows(), [app("amd64"), app("arm64")]);
+    let id = fs::read_to_string(&id).unwrap();
+    let metadata = json(&metadata);
+    assert_eq!(metadata["containerimage.digest"], *id, "{metadata:#}");
+    assert_eq!(metadata["containerimage.descriptor"]["mediaType"], "application/vnd.oci.image.index.v1+json");
+    assert!(metadata.get("containerimage.config.digest").is_none(), "{metadata:#}");
+    assert_eq!(metadata["image.name"], "docker.io/library/app:latest");
+    // The image of this machine's platform runs, by name and by the id of the whole.
+    for image in ["app", &id] {
+        kiln.run(["run", image, "ls", "/amd64"]).succeeds();
+    }
+    // It outlives a prune, and is a base for both platforms.
+    kiln.run(["prune", "--all", "--force"]).succeeds();
+    kiln.write("Dockerfile", "FROM app\nARG TARGETARCH\nCOPY --from=app $TARGETARCH /again\n");
+    kiln.build([BOTH, "-t", "second"]).succeeds();
+    // The name moves as a whole.
+    kiln.build(["-t", "second"]).succeeds();
+    assert_eq!(rows().len(), 3);
+    kiln.run(["rmi", id.trim()]).succeeds();
+    assert_eq!(rows().len(), 1);
+}
+
+#[test]
+fn what_cannot_hold_an_index() {
+    let Some(kiln) = project() else { return };
+    let docker = format!("type=docker,dest={}", kiln.path("x.tar").display());
+    let ran = kiln.build([BOTH, "-o", &docker]);
+    ran.exits(1).stderr_has("`type=docker` cannot hold images of several platforms").stderr_has("hint: ");
+    ran.stderr_lacks("RUN echo tools");
+    kiln.build([BOTH, "--build-arg=BUILDKIT_MULTI_PLATFORM=perhaps"]).exits(1).stderr_has("is not a boolean");
+    kiln.build(["--platform=linux/arm64", "-o", &docker]).succeeds();
+    // The same platform twice is one.
+    kiln.build(["--platform=linux/arm64", "--platform=linux/arm64/v8", "-o", &docker]).succeeds();
+}

@@ -1,0 +1,32 @@
+//! What steps are remembered by from build to build, so that a miss can be explained and unchanged files be linked.
+
+use super::platforms::Plan;
+use kiln_graph::{Vertex, VertexId};
+use std::path::Path;
+
+/// Tells the steps of this Dockerfile from those of others, and those of one platform from those of another.
+pub(crate) struct Memory {
+    /// One for each platform.
+    projects: Vec<String>,
+    /// For each vertex the place of its platform in `projects`.
+    first: Vec<usize>,
+}
+
+impl Memory {
+    pub(super) fn new(context: &Path, dockerfile: &str, plan: &Plan) -> Self {
+        let project = |platform| format!("{}\n{dockerfile}\n{platform}", context.display());
+        let projects = plan.platforms.iter().map(|planned| project(&planned.platform)).collect();
+        Self { projects, first: plan.first.clone() }
+    }
+
+    /// Under what a step is remembered: what is written there, for a step that has moved, and where it stands, for one that was
+    /// rewritten.
+    pub(super) fn keys(&self, id: VertexId, vertex: &Vertex) -> [Vec<u8>; 2] {
+        let (project, label) = (&self.projects[self.first[id.index()]], &vertex.label);
+        let stage = label.position.split('/').next().unwrap_or_default();
+        [
+            format!("{project}\n{stage}\n{}", label.instruction).into_bytes(),
+            format!("{project}\n{}", label.position).into_bytes(),
+        ]
+    }
+}

@@ -1,0 +1,87 @@
+//! The image into kiln's own store: a row for each platform. The image of one platform is not packed. An index names manifests by
+//! their digests, so the layers made here are packed for one; blobs of base images are not fetched for it.
+
+use super::Exporter;
+use super::image::{Exporting, assemble};
+use crate::error::EngineError;
+use crate::event::StepId;
+use crate::outcome::ManifestDescriptor;
+use crate::request::LayerCompression;
+use kiln_digest::Digest;
+use kiln_exporters::Assembly;
+use kiln_sources::image::chain_ids;
+use kiln_store::Store;
+use std::time::SystemTime;
+
+impl Exporter<'_> {
+    /// The image of one platform.
+    pub(super) fn store_image(&mut self) -> Result<(), EngineError> {
+        let store = self.build.engine.store();
+        let row = row(store, &mut self.images[0])?;
+        let id = row.config;
+        self.exported.config = Some(id);
+        self.name(&id, &[row])
+    }
+
+    /// The images of all platforms, with their manifests and an index.
+    pub(super) fn store_index(&mut self, step: StepId) -> Result<(), EngineError> {
+        let store = self.build.engine.store();
+        let Assembly { images, index } = assemble(&self.images, true, LayerCompression::Gzip, step)?;
+        let Some(index) = index else { return Ok(()) };
+        let digest = store.put_blob(&index.bytes).map_err(EngineError::store)?;
+        let mut rows = Vec::with_capacity(images.len());
+        for (exporting, packed) in self.images.iter_mut().zip(&images) {
+            let mut row = row(store, exporting)?;
+            row.manifest = Some(store.put_blob(&packed.manifest.bytes).map_err(EngineError::store)?);
+            row.index = Some(digest);
+            row.blobs = packed.layers.iter().map(|layer| layer.digest).chain([digest]).collect();
+            rows.push(row);
+        }
+        self.exported.manifest = Some(ManifestDescriptor::of(&index));
+        self.name(&digest, &rows)
+    }
+
+    /// Puts the rows under all names of the image, or under its id.
+    fn name(&mut self, id: &Digest, rows: &[kiln_store::Image]) -> Result<(), EngineError> {
+        let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+        let unnamed = [format!("<none>@{id}")];
+        for name in if names.is_empty() { &unnamed[..] } else { &names[..] } {
+            let rows: Vec<_> = rows.iter().map(|row| kiln_store::Image { name: name.clone(), ..row.clone() }).collect();
+            let put = self.build.engine.store().put_image_of_platforms(name, &rows);
+            put.map_err(EngineError::from_store_image)?;
+        }
+        self.exported.names = names;
+        Ok(())
+    }
+}
+
+/// The row of one platform's image, without a name.
+fn row(store: &Store, image: &mut Exporting<'_>) -> Result<kiln_store::Image, EngineError> {
+    let (config, own) = image.complete()?.clone();
+    let bytes = serde_json::to_vec(&config).map_err(EngineError::internal("failed to write the image's config"))?;
+    let digest = store.put_blob(&bytes).map_err(EngineError::store)?;
+    let layers = image.layers()?;
+    let base = image.base_diff_ids();
+    let diff_ids: Vec<Digest> = base.iter().chain(&own).copied().collect();
+    for (chain, layer) in chain_ids(&diff_ids).iter().zip(&layers).skip(base.len()) {
+        if store.chain(chain).map_err(EngineError::store)?.is_none() {
+            store.put_chain(chain, *layer).map_err(EngineError::store)?;
+        }
+    }
+    let mut size = 0;
+    for layer in &layers {
+        size += store.layer(*layer).map_err(EngineError::store)?.map_or(0, |layer| layer.size);
+    }
+    Ok(kiln_store::Image {
+        name: String::new(),
+        platform: image.image.platform.to_string(),
+        config: digest,
+        manifest: None,
+        index: None,
+        created: SystemTime::now(),
+        size,
+        pulled: false,
+        layers,
+        blobs: Vec::new(),
+    })
+}

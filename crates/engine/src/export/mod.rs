@@ -1,0 +1,220 @@
+//! From a solved build to its outputs: the image of each platform made complete, and whatever `--output` asks for.
+
+mod image;
+mod in_store;
+
+pub(crate) use image::Image;
+
+use crate::build::Build;
+use crate::error::{EngineError, ErrorKind};
+use crate::event::{Event, StepId};
+use crate::outcome::ManifestDescriptor;
+use crate::request::{Destination, Output};
+use crate::snapshot::Realized;
+use image::{Exporting, assemble};
+use kiln_digest::Digest;
+use kiln_exporters::{Document, ExportError, PlatformDirectories};
+use kiln_layer::Tree;
+use kiln_registry::Reference;
+use kiln_store::{LayerId, Lease};
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The result of a build, before any output.
+pub(crate) struct Built {
+    /// One image for each platform, in the order that was asked for; at least one.
+    pub(crate) images: Vec<Image>,
+    /// Whether the result is an index, or a directory for each platform: with several platforms, and where the user asks for it.
+    pub(crate) multi_platform: bool,
+    pub(crate) names: Vec<Reference>,
+}
+
+/// What the outputs made.
+#[derive(Default)]
+pub(crate) struct Exported {
+    pub(crate) config: Option<Digest>,
+    pub(crate) manifest: Option<ManifestDescriptor>,
+    pub(crate) names: Vec<String>,
+}
+
+/// Reads the names of an image before anything is built.
+pub(crate) fn names(tags: &[String]) -> Result<Vec<Reference>, EngineError> {
+    tags.iter()
+        .map(|tag| {
+            let name = Reference::parse(tag).map_err(EngineError::user)?;
+            match name.digest() {
+                None => Ok(name),
+                Some(_) => Err(EngineError::new(ErrorKind::User, format!("cannot tag an image as `{tag}`"))
+                    .with_hint("a tag has no digest: `name:tag`")),
+            }
+        })
+        .collect()
+}
+
+/// Refuses outputs that cannot work before anything is built.
+pub(crate) fn check(outputs: &[Output]) -> Result<(), EngineError> {
+    let mut to_stdout = 0;
+    for output in outputs {
+        let dest = match output {
+            Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest } => dest,
+            Output::Image | Output::Local { .. } => continue,
+        };
+        if matches!((output, dest), (Output::Tar { .. }, Destination::Directory(_))) {
+            return Err(EngineError::user(ExportError::NeedsFile));
+        }
+        if *dest == Destination::Stdout {
+            to_stdout += 1;
+            if std::io::stdout().is_terminal() {
+                return Err(EngineError::new(ErrorKind::User, "refusing to write an archive to a terminal")
+                    .with_hint("redirect standard output, or name a file: `dest=FILE`"));
+            }
+        }
+    }
+    if to_stdout > 1 {
+        return Err(EngineError::new(ErrorKind::User, "only one output can go to standard output"));
+    }
+    Ok(())
+}
+
+/// Refuses outputs that cannot hold several platforms.
+pub(crate) fn check_multi_platform(outputs: &[Output]) -> Result<(), EngineError> {
+    match outputs.iter().any(|output| matches!(output, Output::Docker { .. })) {
+        true => Err(EngineError::user(ExportError::DockerIndex)),
+        false => Ok(()),
+    }
+}
+
+/// Carries out all outputs; kiln's image store is the one without any.
+pub(crate) fn run(build: &Build<'_>, built: Built, outputs: &[Output]) -> Result<Exported, EngineError> {
+    let lease = build.engine.store().lease(&layers_to_read(build, &built, outputs)?).map_err(EngineError::store)?;
+    let Built { images, multi_platform, names } = built;
+    let mut exporter = Exporter {
+        build,
+        images: images.into_iter().map(|image| Exporting::new(build, image)).collect(),
+        multi_platform,
+        names,
+        exported: Exported::default(),
+        _lease: lease,
+    };
+    let default = [Output::Image];
+    for (number, output) in (0u32..).zip(if outputs.is_empty() { &default } else { outputs }) {
+        exporter.output(number, output)?;
+    }
+    Ok(exporter.exported)
+}
+
+/// The layers whose files an output needs. Kiln's own image store needs but their diff ids, unless it gets an index, and to lease what
+/// nobody reads would make a build in which nothing changed write to the store.
+fn layers_to_read(build: &Build<'_>, built: &Built, outputs: &[Output]) -> Result<Vec<LayerId>, EngineError> {
+    let layers: Vec<LayerId> = built.images.iter().flat_map(|image| image.snapshot.own_layers()).copied().collect();
+    let mut read = built.multi_platform || outputs.iter().any(|output| !matches!(output, Output::Image));
+    for layer in &layers {
+        let layer = build.engine.store().layer(*layer).map_err(EngineError::store)?;
+        read |= layer.is_none_or(|layer| layer.diff_id.is_none());
+    }
+    Ok(if read { layers } else { Vec::new() })
+}
+
+struct Exporter<'a> {
+    build: &'a Build<'a>,
+    images: Vec<Exporting<'a>>,
+    multi_platform: bool,
+    names: Vec<Reference>,
+    exported: Exported,
+    /// Keeps the layers from being pruned until all outputs are written.
+    _lease: Lease,
+}
+
+impl Exporter<'_> {
+    fn output(&mut self, number: u32, output: &Output) -> Result<(), EngineError> {
+        let stop = self.build.cancel.flag();
+        match output {
+            Output::Image if !self.multi_platform => self.store_image(),
+            Output::Image => self.told(number, "exporting to image", Self::store_index),
+            Output::Oci { dest, compression } => self.told(number, "exporting to oci image format", |e, step| {
+                let image = assemble(&e.images, e.multi_platform, *compression, step)?;
+                let store = e.build.engine.store();
+                kiln_exporters::write_oci(store, &image, &e.names, &destination(dest), &stop)
+                    .map_err(EngineError::export)?;
+                e.exported.config = image.config_digest();
+                e.exported(image.root());
+                Ok(())
+            }),
+            Output::Docker { dest, compression } => self.told(number, "exporting to docker image format", |e, step| {
+                let image = e.images[0].pack(*compression, step)?;
+                let store = e.build.engine.store();
+                kiln_exporters::write_docker(store, &image, &e.names, &destination(dest), &stop)
+                    .map_err(EngineError::export)?;
+                e.exported.config = Some(image.config_digest);
+                e.exported(&image.manifest);
+                Ok(())
+            }),
+            Output::Local { dest } => self.told(number, "exporting to client directory", |e, _| {
+                let (_realized, tree) = e.files()?;
+                kiln_exporters::write_local(tree.as_ref(), dest, &stop).map_err(EngineError::export)
+            }),
+            Output::Tar { dest } => self.told(number, "exporting to client tarball", |e, _| {
+                let (_realized, tree) = e.files()?;
+                let options = e.images[0].pack_options();
+                kiln_exporters::write_tar(tree.as_ref(), &destination(dest), &options, &stop)
+                    .map_err(EngineError::export)
+            }),
+        }
+    }
+
+    /// The files of the result, with what keeps them there: of one platform, or in a directory for each.
+    fn files(&self) -> Result<(Vec<Realized>, Arc<dyn Tree>), EngineError> {
+        let realized = self.images.iter().map(Exporting::realize).collect::<Result<Vec<_>, _>>()?;
+        let tree: Arc<dyn Tree> = if self.multi_platform {
+            let name = |image: &Exporting<'_>| image.image.platform.to_string().replace('/', "_").into();
+            let trees = self.images.iter().zip(&realized).map(|(image, files)| (name(image), Arc::clone(&files.tree)));
+            Arc::new(PlatformDirectories::new(trees))
+        } else {
+            Arc::clone(&realized[0].tree)
+        };
+        Ok((realized, tree))
+    }
+
+    /// Notes what an archive holds.
+    fn exported(&mut self, root: &Document) {
+        self.exported.names = self.names.iter().map(ToString::to_string).collect();
+        self.exported.manifest = Some(ManifestDescriptor::of(root));
+    }
+
+    /// Does an output as a step of its own.
+    fn told(
+        &mut self,
+        number: u32,
+        name: &str,
+        export: impl FnOnce(&mut Self, StepId) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let step = self.build.steps.internal_id(number);
+        self.build.events.event(Event::StepStarted { step, name: name.to_owned(), stage: None });
+        let started = Instant::now();
+        let done = export(self, step);
+        let error = done.as_ref().err().map(ToString::to_string);
+        self.build.events.event(Event::StepFinished { step, duration: started.elapsed(), error });
+        done
+    }
+}
+
+fn destination(dest: &Destination) -> kiln_exporters::Destination {
+    match dest {
+        Destination::File(path) => kiln_exporters::Destination::File(path.clone()),
+        Destination::Directory(path) => kiln_exporters::Destination::Directory(path.clone()),
+        Destination::Stdout => kiln_exporters::Destination::Stdout,
+    }
+}
+
+impl EngineError {
+    fn export(error: ExportError) -> Self {
+        let kind = match &error {
+            ExportError::Write { .. } | ExportError::Stdout(_) | ExportError::NeedsFile | ExportError::DockerIndex => {
+                ErrorKind::User
+            }
+            _ => ErrorKind::Internal,
+        };
+        Self::of(kind, error)
+    }
+}
