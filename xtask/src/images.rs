@@ -65,6 +65,55 @@ pub(crate) const UBUNTU: Recipe = Recipe {
     prepare: |_, context| debian_rootfs(&context.join("rootfs.tar"), &[]),
 };
 
+/// A small image with a shell and users, like Docker Hub's `busybox`.
+pub(crate) const BUSYBOX: Recipe = Recipe {
+    reference: "busybox:latest",
+    folder: "busybox",
+    version: 1,
+    note: "Debian's static busybox with all its applets, and the users root, daemon, www-data, app and nobody",
+    needs: &[program("busybox-static", "busybox")],
+    prepare: |_, context| {
+        let busybox = process::find("busybox").context("`busybox` is not there")?;
+        std::fs::copy(&busybox, context.join("busybox")).context("cannot copy busybox")?;
+        Ok(())
+    },
+};
+
+/// The equivalent of Docker Hub's `debian:trixie-slim`.
+pub(crate) const DEBIAN: Recipe = Recipe {
+    reference: "debian:trixie-slim",
+    folder: "debian",
+    version: 1,
+    note: "Debian trixie's minimal root filesystem, without documentation",
+    needs: MMDEBSTRAP,
+    prepare: |_, context| {
+        let paths = ["/usr/share/doc", "/usr/share/man", "/usr/share/locale"];
+        let excluded: Vec<String> = paths.iter().map(|path| format!("--dpkgopt=path-exclude={path}/*")).collect();
+        let options: Vec<&str> = excluded.iter().map(String::as_str).collect();
+        debian_rootfs(&context.join("rootfs.tar"), &options)
+    },
+};
+
+/// An image whose config has something in every field.
+pub(crate) const CONFIGURED: Recipe = Recipe {
+    reference: "configured:latest",
+    folder: "configured",
+    version: 1,
+    note: "busybox with every field of the image config set, owned by another user",
+    needs: BUSYBOX.needs,
+    prepare: BUSYBOX.prepare,
+};
+
+/// An image with ONBUILD instructions.
+pub(crate) const ONBUILD: Recipe = Recipe {
+    reference: "onbuild:latest",
+    folder: "onbuild",
+    version: 1,
+    note: "busybox with ONBUILD instructions",
+    needs: BUSYBOX.needs,
+    prepare: BUSYBOX.prepare,
+};
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The kiln store to put the images into [default: kiln's own default]

@@ -2,20 +2,23 @@
 //!
 //! One file a task. `tidy` and `ci` look at the code, `test` also prepares the
 //! machine for the tests that need more than cargo, `images` makes the base
-//! images, `demo` shows what kiln is for, and `bench` measures it next to other
-//! builders. What several tasks share: [`process`] runs programs, [`places`]
-//! says where things lie, [`debian`] installs packages, [`kiln`] builds and
-//! calls the binary.
+//! images, `demo` shows what kiln is for, `bench` measures it next to other
+//! builders, and `compare` compares its images with BuildKit's. What several
+//! tasks share: [`process`] runs programs, [`places`] says where things lie,
+//! [`debian`] installs packages, [`kiln`] builds and calls the binary,
+//! [`namespaces`] confines daemons and mounts, [`peers`] are the other builders.
 //!
 //! Nothing here is linked into kiln, and nothing here depends on kiln's crates:
 //! these tasks know the binary by its command line only.
 
 mod bench;
 mod ci;
+mod compare;
 mod debian;
 mod demo;
 mod images;
 mod kiln;
+mod namespaces;
 mod peers;
 mod places;
 mod process;
@@ -51,6 +54,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Measure kiln, next to the builders that this machine has
     Bench(bench::Arguments),
+    /// Build Dockerfiles with kiln and with Docker's BuildKit, and compare the images
+    Compare(compare::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -72,5 +77,6 @@ fn run(task: &Task) -> Result<()> {
         Task::Images(arguments) => images::run(&places, arguments),
         Task::Demo(arguments) => demo::run(&places, arguments),
         Task::Bench(arguments) => bench::run(&places, arguments),
+        Task::Compare(arguments) => compare::run(&places, arguments),
     }
 }

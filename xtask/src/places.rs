@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! ROOT/                     the work tree
-//! ROOT/target/              what this work tree builds; demo/ and bench/ below it
+//! ROOT/target/              what this work tree builds; demo/, bench/ and compare/ below it
 //! CACHE/                    $XDG_CACHE_HOME/kiln-xtask: outlives the work tree
 //!   downloads/              packages as their registries gave them
 //!   contexts/NAME/          contexts of the base images
 //!   images/                 base images as OCI archives
 //!   registry/               the storage of the local registry
-//!   peers/docker/           a root filesystem with Docker
+//!   peers/docker-v2/        a root filesystem with Docker
 //! ```
 //!
 //! What lies below CACHE is keyed by version in its name or by a stamp beside

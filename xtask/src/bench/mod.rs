@@ -5,9 +5,7 @@
 //! hits all of them; [`report`] prints medians, ratios and budgets. The budgets
 //! are those of `ARCHITECTURE.md`.
 //!
-//! The whole benchmark runs again inside mount and pid namespaces of its own:
-//! when it ends, in whatever way, the kernel ends the peers' daemons and
-//! removes their mounts.
+//! The whole benchmark runs again inside [`namespaces`] of its own.
 
 mod content;
 mod context;
@@ -22,20 +20,15 @@ mod stages;
 mod steps;
 mod workload;
 
-use std::process::Command;
+use anyhow::{Result, anyhow, bail};
 
-use anyhow::{Context, Result, bail};
-
-use crate::debian::{self, program};
 use crate::images;
 use crate::kiln::Binary;
+use crate::namespaces;
 use crate::peers::{BuildKit, Buildah, Builder, Docker, Kiln, PlainGo, Registry, Setting};
 use crate::places::{self, Places};
 
 use workload::Workload;
-
-/// Set in the run inside the namespaces.
-const INSIDE: &str = "KILN_BENCH_INSIDE";
 
 const WORKLOADS: &[fn() -> Workload] = &[
     nothing::workload,
@@ -88,8 +81,9 @@ impl Arguments {
 
 pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     let workloads = arguments.workloads()?;
-    if std::env::var_os(INSIDE).is_none() {
-        return enter_namespaces();
+    if !namespaces::inside() {
+        let status = namespaces::enter("the benchmark")?;
+        return if status.success() { Ok(()) } else { Err(anyhow!("the benchmark failed")) };
     }
     let folder = places.target.join("bench");
     places::make_empty(&folder)?;
@@ -121,40 +115,6 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Runs this program again, with the same arguments, where its mounts and
-/// processes end with it.
-fn enter_namespaces() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("the benchmark mounts and starts daemons, so it needs root");
-    }
-    debian::ensure("the benchmark", &[program("util-linux", "setpriv"), program("tar", "tar")])?;
-    let program = std::env::current_exe().context("cannot find this program")?;
-    // When this process is interrupted, `unshare` dies of it, and with it the first process of the
-    // pid namespace and so all of them.
-    let status = Command::new("setpriv")
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-            "--pid",
-            "--fork",
-            "--kill-child",
-        ])
-        .arg("--mount-proc")
-        .arg(program)
-        .args(std::env::args_os().skip(1))
-        .env(INSIDE, "1")
-        .status()
-        .context("cannot run `unshare`")?;
-    if !status.success() {
-        bail!("the benchmark failed");
-    }
-    Ok(())
-}
-
 fn builders(
     places: &Places,
     arguments: &Arguments,
@@ -173,7 +133,7 @@ fn builders(
                 Docker::install(places)?;
             }
             if Docker::is_installed(places) {
-                builders.push(Box::new(Docker::start(places, setting.clone())?));
+                builders.push(Box::new(Docker::start(places, setting.clone(), &[])?));
             } else {
                 eprintln!("note: no BuildKit here\nhint: `--with-peers` sets it up");
             }

@@ -1,9 +1,11 @@
 //! BuildKit as a current Docker carries it, in a root filesystem of its own.
 //!
-//! Debian trixie's Docker is unpacked into `CACHE/peers/docker` and its daemon
+//! Debian trixie's Docker is unpacked into `CACHE/peers/docker-v2` and its daemon
 //! runs there by chroot, with the containerd image store (without it Docker's
-//! BuildKit writes no OCI archives). The benchmark's folder is bound to the same
-//! path inside, so contexts and outputs have one name on both sides.
+//! BuildKit writes no OCI archives). The task's folder is bound to the same
+//! path inside, so contexts and outputs have one name on both sides. What the
+//! daemon writes lies in that folder too, not in the tree, so several work trees
+//! can use the tree at once, each from mount namespaces of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -41,17 +43,19 @@ impl Docker {
         let needs = [program("mmdebstrap", "mmdebstrap"), files("debian-archive-keyring")];
         debian::ensure("setting up Docker as a peer", &needs)?;
         places::make(&places.peers())?;
-        let part = places.peers().join("docker.part");
+        let part = places.peers().join("docker-v2.part");
         places::remove(&part)?;
-        let packages = "--include=ca-certificates,docker.io,docker-buildx,docker-cli,iptables";
+        // BuildKit calls git for contexts and sources, and xz for archives.
+        let packages = "--include=ca-certificates,docker.io,docker-buildx,docker-cli,git,iptables,xz-utils";
         let mut command = Command::new("mmdebstrap");
         command.args(["--quiet", "--variant=minbase", packages, "trixie"]).arg(&part);
         process::run(&mut command)?;
         std::fs::rename(&part, tree(places)).context("cannot move Docker's root filesystem")
     }
 
-    /// Starts the daemon with an empty store.
-    pub(crate) fn start(places: &Places, setting: Setting) -> Result<Self> {
+    /// Starts the daemon with an empty store. It sees the setting's folder and
+    /// the further `folders` under their own paths.
+    pub(crate) fn start(places: &Places, setting: Setting, folders: &[&Path]) -> Result<Self> {
         let tree = tree(places);
         let mut mounts = Mounts::default();
         // Docker wants its root to be a mount point.
@@ -59,11 +63,14 @@ impl Docker {
         mounts.proc(&tree.join("proc"))?;
         mounts.bind(Path::new("/sys"), &tree.join("sys"))?;
         mounts.bind(Path::new("/dev"), &tree.join("dev"))?;
-        mounts.bind(&setting.folder, &inside(&tree, &setting.folder))?;
-        for left in [DATA, "run/dk", "run/dk.pid", "run/dk.sock"] {
-            places::remove(&tree.join(left))?;
+        for folder in folders.iter().copied().chain([setting.folder.as_path()]) {
+            mounts.bind(folder, &inside(&tree, folder))?;
         }
-        places::make(&tree.join("etc/docker"))?;
+        for own in [DATA, "run", "etc/docker", "root"] {
+            let folder = setting.own("docker").join(own);
+            places::make_empty(&folder)?;
+            mounts.bind(&folder, &tree.join(own))?;
+        }
         let config = serde_json::json!({
             "features": { "containerd-snapshotter": true },
             "registry-mirrors": [format!("http://{}", setting.registry)],
@@ -105,7 +112,8 @@ impl Docker {
         }
     }
 
-    fn client(&self) -> Command {
+    /// A call of Docker's client; `docker` itself is the program.
+    pub(crate) fn client(&self) -> Command {
         let mut command = Command::new("chroot");
         command.arg(&self.tree).args(["docker", "-H", SOCKET]).env("HOME", "/root");
         command
@@ -186,7 +194,7 @@ impl Drop for Docker {
 }
 
 fn tree(places: &Places) -> PathBuf {
-    places.peers().join("docker")
+    places.peers().join("docker-v2")
 }
 
 /// The path below the tree that has the name `path` inside.

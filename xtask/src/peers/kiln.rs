@@ -1,6 +1,7 @@
 //! kiln itself, with a store of its own.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -27,6 +28,13 @@ impl Kiln {
         )?;
         Ok(Self { binary, setting, config })
     }
+
+    /// A call of kiln with this store, pulling from the setting's registry.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = self.binary.command(&self.setting.own("kiln"));
+        command.arg("--config").arg(&self.config);
+        command
+    }
 }
 
 impl Builder for Kiln {
@@ -40,8 +48,8 @@ impl Builder for Kiln {
     }
 
     fn build(&mut self, job: &Job) -> Result<Sample> {
-        let mut command = self.binary.command(&self.setting.own("kiln"));
-        command.arg("--config").arg(&self.config).args(["build", "--progress", "plain"]);
+        let mut command = self.command();
+        command.args(["build", "--progress", "plain"]);
         command.arg("--file").arg(job.dockerfile());
         if job.no_cache {
             command.arg("--no-cache");

@@ -1,9 +1,9 @@
 //! The builders that the benchmark drives, kiln among them, behind one trait.
 //!
 //! One file a builder. A builder owns its store and its daemons below the
-//! folders it was given, and takes a context and a Dockerfile by path. The
-//! benchmark runs in namespaces of its own (see [`crate::bench`]), so a daemon
-//! or mount that a builder loses ends with it at the latest.
+//! folders it was given, and takes a context and a Dockerfile by path. Tasks
+//! that use them run in [`crate::namespaces`] of their own, so a daemon or mount
+//! that a builder loses ends with the task at the latest.
 
 mod buildah;
 mod buildkit;
