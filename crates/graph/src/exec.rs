@@ -36,7 +36,9 @@ pub struct Exec {
     pub cgroup_parent: Option<String>,
     /// Exit codes that count as success; only 0 if empty.
     pub valid_exit_codes: Vec<i32>,
-    /// Caches that the step gets without having asked for them. Not part of any key.
+    /// Caches that the step gets without having asked for them. Part of no key, nor of the vertex's definition: they are set by
+    /// [`Graph::give_caches`](crate::Graph::give_caches). What a step left with pure caches lacks their directories, so a record
+    /// of it may only stand for a vertex that is given at least the same ones.
     pub auto_caches: Vec<AutoCache>,
 }
 
@@ -53,6 +55,12 @@ pub struct AutoCache {
     pub sharing: CacheSharing,
     /// What becomes of what the step leaves there.
     pub purpose: CachePurpose,
+    /// Variables that the step sees along with it, so that the tool looks there. Not part of any key.
+    pub env: Vec<(String, String)>,
+    /// Small files, by path below the directory, that are written there each time before the step runs.
+    pub files: Vec<(String, String)>,
+    /// The cache is only given if the root has this absolute path.
+    pub requires: Option<String>,
 }
 
 /// Where a tool looks for its cache.

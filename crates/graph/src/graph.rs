@@ -1,6 +1,6 @@
 //! Vertices and the graph that holds them in topological order.
 
-use crate::Op;
+use crate::{AutoCache, Op};
 use kiln_digest::{DefinitionDigest, Hasher};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -92,6 +92,17 @@ impl Graph {
             hasher.field(self.vertices[input.index()].definition.as_bytes());
         }
         hasher.definition()
+    }
+
+    /// Gives the caches to a step, in the place of those that it has. Its definition stays.
+    ///
+    /// # Panics
+    /// If the vertex is no exec op: a mistake in the calling code.
+    pub fn give_caches(&mut self, id: VertexId, caches: Vec<AutoCache>) {
+        match &mut self.vertices[id.index()].op {
+            Op::Exec(exec) => exec.auto_caches = caches,
+            Op::Source(_) | Op::File(_) => panic!("only steps get caches"),
+        }
     }
 
     /// All vertices; the index is the id.

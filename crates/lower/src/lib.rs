@@ -10,6 +10,7 @@
 //! Left to others: the times of history entries and the digests of layers (`engine`, once they are known), the lints (`dockerfile`).
 
 mod args;
+mod auto_cache;
 mod contexts;
 mod env;
 mod error;
@@ -32,6 +33,7 @@ mod settings;
 mod stage;
 mod target;
 
+pub use auto_cache::{AutoCacheMode, AutoCacheRule, Documented, rules as auto_cache_rules};
 pub use error::{ErrorKind, LowerError, Warning};
 pub use image_config::{ContainerConfig, DEFAULT_PATH, Empty, HealthConfig, History, ImageConfig, RootFs};
 pub use images::{ImageRequest, ImageResolver, LayoutRequest, ResolveError, ResolvedImage};
@@ -123,6 +125,8 @@ pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageRes
     }
     let mut parameters = std::mem::take(&mut out.parameters);
     parameters.complete(dockerfile, &sections, &reached, &globals);
+    let exported = out.stages[&target].head;
+    auto_cache::give(&mut out.graph, exported, options, &out.volumes);
     let done = out.stages.remove(&target).unwrap_or_else(|| unreachable!("the target is reachable from itself"));
     Ok(Lowered {
         graph: out.graph,

@@ -1,5 +1,6 @@
 //! What the user asks for besides the Dockerfile: the command line's options that say what the image will be.
 
+use crate::auto_cache::AutoCacheMode;
 use kiln_graph::{GitTree, HostEntry, HttpFile, Network, Platform, Ulimit};
 use std::collections::BTreeMap;
 
@@ -46,6 +47,10 @@ pub struct Options {
     pub allow_network_host: bool,
     /// `SOURCE_DATE_EPOCH`, in seconds: the image's time, instead of now.
     pub source_date_epoch: Option<i64>,
+    /// Which caches steps get without asking (`--auto-cache`).
+    pub auto_cache: AutoCacheMode,
+    /// What tells this project's caches from those of others; without it, no cache is given that must not be shared with others.
+    pub project: Option<String>,
     /// Whether all stages are lowered, not only those that the target needs: to find what is wrong anywhere in a Dockerfile.
     pub all_stages: bool,
 }
@@ -72,6 +77,8 @@ impl Default for Options {
             allow_insecure: false,
             allow_network_host: false,
             source_date_epoch: None,
+            auto_cache: AutoCacheMode::default(),
+            project: None,
             all_stages: false,
         }
     }

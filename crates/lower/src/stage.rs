@@ -40,6 +40,8 @@ pub(crate) struct Output {
     pub(crate) stages: HashMap<NodeId, StageState>,
     /// What the stages ask of whoever builds.
     pub(crate) parameters: Parameters,
+    /// What VOLUME names, in any stage.
+    pub(crate) volumes: Vec<String>,
     /// The trees of nodes that are no stages.
     outside: HashMap<NodeId, Tree>,
 }

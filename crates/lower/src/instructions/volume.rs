@@ -15,6 +15,7 @@ pub(super) fn lower(step: &mut Step<'_>, words: &[Word]) -> Result<(), LowerErro
         volumes.push(volume);
     }
     step.record(config_only(format!("VOLUME {}", list(&volumes))));
+    step.out.volumes.extend(volumes.iter().cloned());
     step.stage.config.config.volumes.extend(volumes.into_iter().map(|volume| (volume, Empty {})));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Dockerfiles in, graphs, configs and errors out, with images that exist only here.
 
 mod args;
+mod auto_cache;
 mod config;
 mod errors;
 mod files;

@@ -1,0 +1,304 @@
+//! Which directories a step, a copy or a mount has to do with: what is named there, or stands below or above what is named.
+//!
+//! Everything here errs on the side of naming. Not counted is what a tool's own command says of its own cache, nor a program that
+//! looks at nothing but its own arguments (`mkdir -p`, `echo`, `cd`).
+
+use super::shell::{Command, Word};
+use super::step::Step;
+use super::tool::Kind;
+use kiln_graph::CacheDirectory;
+
+/// Some of the directories of a [`Directories`], one bit each.
+pub(crate) type Mask = u64;
+
+/// A directory that some step may keep a cache in.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// As steps name it; `~` for the home directory where nothing says which that is.
+    path: String,
+    /// Whether it is below a home directory that nobody knows.
+    unknown_home: bool,
+    pub(crate) tool: &'static str,
+    pub(crate) kind: Kind,
+}
+
+/// All directories that are looked for in a build: at most 64, which is more than Dockerfiles have.
+#[derive(Debug, Default)]
+pub(crate) struct Directories {
+    list: Vec<Directory>,
+}
+
+/// What a step does with directories.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Mentions {
+    /// It may read what is there.
+    pub(crate) reads: Mask,
+    /// It removes what is there, and does not mind if nothing is.
+    pub(crate) removes: Mask,
+    /// It makes it, or a directory above it, and minds if that is there.
+    pub(crate) makes: Mask,
+}
+
+impl Directories {
+    /// The bit of a directory; none once there are too many. `root_user` says that the home directory is root's.
+    pub(crate) fn bit(
+        &mut self,
+        directory: &CacheDirectory,
+        root_user: bool,
+        tool: &'static str,
+        kind: Kind,
+    ) -> Option<Mask> {
+        let (path, unknown_home) = match directory {
+            CacheDirectory::Absolute(path) => (path.clone(), false),
+            CacheDirectory::Home(path) if root_user => (format!("/root/{path}"), false),
+            CacheDirectory::Home(path) => (format!("~/{path}"), true),
+        };
+        let place =
+            match self.list.iter().position(|known| known.path == path && known.tool == tool && known.kind == kind) {
+                Some(place) => place,
+                None if self.list.len() == 64 => return None,
+                None => {
+                    self.list.push(Directory { path, unknown_home, tool, kind });
+                    self.list.len() - 1
+                }
+            };
+        Some(1 << place)
+    }
+
+    /// Those for which something holds.
+    pub(crate) fn mask(&self, mut holds: impl FnMut(&Directory) -> bool) -> Mask {
+        self.list.iter().enumerate().fold(0, |mask, (place, directory)| mask | (Mask::from(holds(directory)) << place))
+    }
+
+    /// Those that a path leads to: the directory itself, something in it, or something that it is in. A pattern counts with what
+    /// stands before it.
+    pub(crate) fn at(&self, path: &str) -> Mask {
+        let (prefix, whole) = match path.find(['*', '?', '[', '\\']) {
+            Some(at) => (&path[..at], false),
+            None => (path, true),
+        };
+        self.mask(|directory| relation(prefix, whole, directory) != Relation::Apart)
+    }
+
+    /// Those that a path names, or something in them.
+    pub(crate) fn in_or_at(&self, path: &str) -> Mask {
+        self.mask(|directory| relation(path, true, directory) == Relation::Within)
+    }
+
+    /// What a step says of them. `own` is what its commands are recognised as: whose caches they may name.
+    pub(crate) fn mentions(&self, step: &Step<'_>, own: &[Option<&'static str>], root_user: bool) -> Mentions {
+        let mut found = Mentions::default();
+        let Some(commands) = &step.commands else {
+            // Some script: what it may name, it names by these.
+            found.reads = self.mask(|directory| {
+                let end = directory.path.rsplit('/').next().unwrap_or_default();
+                step.says(end) || directory.path.split('/').nth(1).is_some_and(|first| step.says(&format!("/{first}")))
+            });
+            return found;
+        };
+        for (command, own) in commands.iter().zip(own) {
+            let theirs = own.map_or(0, |tool| self.mask(|directory| directory.tool == tool));
+            let habit = habit(command, own.is_some());
+            for word in command.args() {
+                let there = self.word(command, word, habit, root_user) & !theirs;
+                match habit {
+                    Habit::Removes => found.removes |= there,
+                    Habit::Makes => found.makes |= there,
+                    Habit::Reads | Habit::ReadsNamed => found.reads |= there,
+                    Habit::Ignores => {}
+                }
+            }
+            for word in &command.redirects {
+                found.reads |= self.word(command, word, Habit::ReadsNamed, root_user);
+            }
+        }
+        found
+    }
+
+    fn word(&self, command: &Command, word: &Word, habit: Habit, root_user: bool) -> Mask {
+        if habit == Habit::Ignores || self.list.is_empty() {
+            return 0;
+        }
+        let value = word.text.split_once('=').map(|(_, value)| value);
+        [Some(word.text.as_str()), value].into_iter().flatten().fold(0, |mask, text| {
+            let is_path = text.contains('/') || matches!(text, "." | ".." | "~") || !text.starts_with('-');
+            if !is_path || text.is_empty() {
+                return mask;
+            }
+            let Some(path) = command.path(text) else { return mask | self.lost(text, habit) };
+            let path = match path.strip_prefix('~') {
+                Some(below) if root_user => format!("/root{below}"),
+                _ => path,
+            };
+            let cut = path.find(['*', '?', '[']).filter(|_| word.glob);
+            let (prefix, whole) = match cut {
+                Some(at) => (&path[..at], false),
+                None => (path.as_str(), word.known),
+            };
+            mask | self.mask(|directory| match relation(prefix, whole, directory) {
+                Relation::Within => true,
+                Relation::Above => habit != Habit::ReadsNamed,
+                Relation::Apart => false,
+            })
+        })
+    }
+
+    /// A relative path, nobody knows to what.
+    fn lost(&self, text: &str, habit: Habit) -> Mask {
+        let everywhere = habit == Habit::Reads && matches!(text, "." | "./" | ".." | "*");
+        if everywhere { Mask::MAX } else { 0 }
+    }
+}
+
+/// How a path stands to a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    /// It is the directory, or something in it.
+    Within,
+    /// The directory is in it.
+    Above,
+    Apart,
+}
+
+/// `whole` says that the path ends where the text does; otherwise it may go on in any way.
+fn relation(path: &str, whole: bool, directory: &Directory) -> Relation {
+    let target = directory.path.as_str();
+    if directory.unknown_home && path.starts_with('/') {
+        return relation_to_home(path, whole, &target[1..]);
+    }
+    if is_below(path, target) {
+        return Relation::Within;
+    }
+    let above = if whole { is_below(target, path) } else { target.starts_with(path) };
+    if above { Relation::Above } else { Relation::Apart }
+}
+
+/// Whether a path is another one, or in it.
+fn is_below(path: &str, other: &str) -> bool {
+    let other = other.trim_end_matches('/');
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Directories that are nobody's home, nor is anything in them.
+const NO_HOMES: &[&str] = &[
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/sbin",
+    "/usr/share",
+    "/go/bin",
+    "/tmp",
+];
+/// Names that a build gives to what it makes, in which nobody lives.
+const NO_HOME_NAMES: &[&str] = &[
+    "bin",
+    "build",
+    "dist",
+    "lib",
+    "node_modules",
+    "out",
+    "public",
+    "release",
+    "site-packages",
+    "target",
+    "vendor",
+    ".next",
+    ".output",
+    ".venv",
+    "venv",
+];
+
+/// How a path stands to something in a home directory that may be anywhere.
+fn relation_to_home(path: &str, whole: bool, below: &str) -> Relation {
+    let first = below.split('/').nth(1).unwrap_or_default();
+    if path.split('/').any(|part| part == first) {
+        return Relation::Within;
+    }
+    let no_home = NO_HOMES.iter().any(|known| is_below(path, known));
+    let made = path.split('/').any(|part| NO_HOME_NAMES.contains(&part));
+    if whole && (no_home || made) { Relation::Apart } else { Relation::Above }
+}
+
+/// What a program does with the paths that it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// Nothing that depends on what is in them.
+    Ignores,
+    /// It looks at what they name, not at what is in that.
+    ReadsNamed,
+    /// It looks at all that is in them.
+    Reads,
+    /// It removes them.
+    Removes,
+    /// It makes them.
+    Makes,
+}
+
+fn habit(command: &Command, is_tool: bool) -> Habit {
+    let Some(name) = command.name() else { return Habit::Reads };
+    let args = command.args();
+    let short = |flag: char| {
+        args.iter().any(|word| word.text.starts_with('-') && !word.text.starts_with("--") && word.text.contains(flag))
+    };
+    let long = |flag: &str| args.iter().any(|word| word.text == flag);
+    match name {
+        "echo"
+        | "printf"
+        | "cd"
+        | "pushd"
+        | "test"
+        | "["
+        | "true"
+        | "false"
+        | ":"
+        | "export"
+        | "which"
+        | "type"
+        | "command"
+        | "useradd"
+        | "adduser"
+        | "groupadd"
+        | "addgroup"
+        | "usermod"
+        | "id"
+        | "whoami"
+        | "uname"
+        | "touch"
+        | "dirname"
+        | "basename"
+        | "realpath"
+        | "sleep"
+        | "date"
+        | "update-ca-certificates"
+        | "ldconfig"
+        | "locale-gen" => Habit::Ignores,
+        "mkdir" if short('p') || long("--parents") => Habit::Ignores,
+        "mkdir" => Habit::Makes,
+        "rm" if short('f') || long("--force") => Habit::Removes,
+        "cat" | "head" | "tail" | "sed" | "awk" | "ln" | "curl" | "wget" | "install" | "git" | "dpkg" | "rmdir"
+        | "chsh" | "gpg" | "tee" | "unzip" | "gunzip" | "." | "source" | "stat" | "sha256sum" | "md5sum" | "jq"
+        | "envsubst" => Habit::ReadsNamed,
+        "tar" if args.first().is_some_and(|word| !word.text.starts_with('-') && word.text.contains('x')) => {
+            Habit::ReadsNamed
+        }
+        "tar" if (short('x') || long("--extract")) && !short('c') => Habit::ReadsNamed,
+        "chown" | "chmod" | "chgrp" | "grep" | "egrep" | "fgrep"
+            if !short('R') && !short('r') && !long("--recursive") =>
+        {
+            Habit::ReadsNamed
+        }
+        _ if is_tool => Habit::ReadsNamed,
+        _ => Habit::Reads,
+    }
+}

@@ -1,0 +1,32 @@
+//! Auto-cache: RUN steps get the caches that their tools would keep on a person's own machine, without an edit of the Dockerfile.
+//!
+//! Once the graph is whole, [`give`] reads what each step runs (`step`, `shell`), asks each tool's rule what it recognises (`tool`, and one
+//! file a tool), and decides which caches the step gets (`policy`, with what `mentions` finds). They are put into
+//! [`kiln_graph::Exec::auto_caches`]; mounting, seeding and keeping them is the engine's. `docs/auto-cache.md` is made from the rules.
+//!
+//! Invariants: no key and no definition depends on it; what cannot be read with certainty is not recognised; the work is bounded by the
+//! length of the Dockerfile, and a build that names no tool costs a look at each RUN.
+
+mod go;
+mod mentions;
+mod policy;
+mod shell;
+mod step;
+#[cfg(test)]
+mod testing;
+mod tool;
+
+pub(crate) use policy::give;
+pub use tool::{AutoCacheRule, Documented, rules};
+
+/// Which caches steps get without asking for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum AutoCacheMode {
+    /// None.
+    Off,
+    /// Pure caches, in stages that are not part of the exported image.
+    #[default]
+    Safe,
+    /// Also seeded outputs, and in the exported image's stages the caches that leave no trace in it.
+    All,
+}
