@@ -1,5 +1,7 @@
 //! What a user asks for: everything that a build depends on besides the store. Plain data, no terminal.
 
+pub use kiln_lower::AutoCacheMode;
+
 use kiln_graph::{HostEntry, Network, Platform, Ulimit};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -125,18 +127,6 @@ impl std::fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SecretValue(…)")
     }
-}
-
-/// Which caches steps get without having asked for them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum AutoCacheMode {
-    /// None.
-    Off,
-    /// Caches that no image shows, in stages that are not exported.
-    #[default]
-    Safe,
-    /// Those of the exported stage too, and what a step left behind last time.
-    All,
 }
 
 /// Which steps run again.

@@ -57,7 +57,7 @@ pub struct AutoCache {
     pub purpose: CachePurpose,
     /// Variables that the step sees along with it, so that the tool looks there. Not part of any key.
     pub env: Vec<(String, String)>,
-    /// Small files, by path below the directory, that are written there each time before the step runs.
+    /// Small files, by name, that are written there each time before the step runs.
     pub files: Vec<(String, String)>,
     /// The cache is only given if the root has this absolute path.
     pub requires: Option<String>,

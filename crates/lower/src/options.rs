@@ -49,8 +49,6 @@ pub struct Options {
     pub source_date_epoch: Option<i64>,
     /// Which caches steps get without asking (`--auto-cache`).
     pub auto_cache: AutoCacheMode,
-    /// What tells this project's caches from those of others; without it, no cache is given that must not be shared with others.
-    pub project: Option<String>,
     /// Whether all stages are lowered, not only those that the target needs: to find what is wrong anywhere in a Dockerfile.
     pub all_stages: bool,
 }
@@ -78,7 +76,6 @@ impl Default for Options {
             allow_network_host: false,
             source_date_epoch: None,
             auto_cache: AutoCacheMode::default(),
-            project: None,
             all_stages: false,
         }
     }

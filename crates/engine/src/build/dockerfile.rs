@@ -125,6 +125,7 @@ pub(crate) fn options(request: &BuildRequest, platform: &Platform) -> Options {
         ulimits: request.ulimits.clone(),
         extra_hosts: request.extra_hosts.clone(),
         allow_network_host: true,
+        auto_cache: request.auto_cache,
         ..Options::default()
     }
 }

@@ -28,8 +28,8 @@ pub(crate) const GO: Tool = Tool {
             commands: "the same",
             directory: "`$GOMODCACHE`, else `pkg/mod` of the first directory of `$GOPATH`, else `~/go/pkg/mod`",
             purpose: "output",
-            sharing: "locked",
-            shared_by: "project, base image, platform",
+            sharing: "–",
+            shared_by: "runs of the same step",
         },
     ],
     notes: "Go reads the module files below `cache/download` whenever it builds, so that they are only kept out of a layer on which no \
@@ -84,9 +84,7 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
             CacheDirectory::Home(path) => CacheDirectory::Home(format!("{path}/cache/download")),
         };
         caches.push(Cache::pure(downloads, place.everywhere("go/download"), Kind::Needed));
-        if let Some(id) = place.of_project("go/mod", &directory) {
-            caches.push(Cache::output(directory, id).locked());
-        }
+        caches.push(Cache::output(directory, "go/mod"));
     }
     let no_proxy = matches!(command.variable("GOPROXY", place.around), Value::Known("off"));
     Some(Use { label, caches, offline: no_proxy, ..Use::default() })

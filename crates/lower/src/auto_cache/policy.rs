@@ -87,14 +87,14 @@ fn proposals(
     for (index, vertex) in vertices.iter().enumerate() {
         matters[index] |= root(vertex).is_some_and(|root| matters[root.index()]);
     }
+    let platform = options.platform.to_string();
     let mut directories = Directories::default();
     let mut candidates: Vec<Option<Candidate<'_>>> = vertices
         .iter()
         .enumerate()
         .map(|(index, vertex)| match &vertex.op {
             Op::Exec(exec) if matters[index] => {
-                let platform = options.platform.to_string();
-                Some(candidate(Step::new(graph, vertex, exec), bases[index], &platform, options, &mut directories))
+                Some(candidate(Step::new(graph, vertex, exec), bases[index], &platform, &mut directories))
             }
             _ => None,
         })
@@ -214,15 +214,9 @@ fn bases(graph: &Graph) -> Vec<&str> {
     bases
 }
 
-fn candidate<'a>(
-    step: Step<'a>,
-    base: &str,
-    platform: &str,
-    options: &Options,
-    directories: &mut Directories,
-) -> Candidate<'a> {
+fn candidate<'a>(step: Step<'a>, base: &str, platform: &str, directories: &mut Directories) -> Candidate<'a> {
     let root_user = is_root(step.exec);
-    let place = Place { around: &step.around, base, platform, project: options.project.as_deref() };
+    let place = Place { around: &step.around, base, platform };
     let mut uses = Vec::new();
     let mut caches: Vec<(String, &'static str, Cache, Mask)> = Vec::new();
     for command in step.commands.iter().flatten() {

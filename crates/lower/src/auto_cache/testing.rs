@@ -32,8 +32,7 @@ fn recognised(tool: &Tool, text: &str) -> String {
         line = rest;
     }
     let around = Surroundings { env: &env, hidden: vec!["SECRET"], cwd };
-    let place =
-        Place { around: &around, base: "docker.io/library/base:1", platform: "linux/amd64", project: Some("project") };
+    let place = Place { around: &around, base: "docker.io/library/base:1", platform: "linux/amd64" };
     let Ok(commands) = shell::read(line, &around) else { return "unreadable".to_owned() };
     let mut found: Vec<String> = Vec::new();
     for found_use in commands.iter().filter_map(|command| (tool.recognise)(command, &place)) {

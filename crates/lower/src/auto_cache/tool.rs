@@ -68,8 +68,6 @@ pub(crate) struct Place<'a> {
     pub(crate) base: &'a str,
     /// What the step runs on.
     pub(crate) platform: &'a str,
-    /// What tells this project from others.
-    pub(crate) project: Option<&'a str>,
 }
 
 /// A command of a tool.
@@ -146,14 +144,9 @@ impl Cache {
         }
     }
 
-    /// What later steps read.
-    pub(crate) fn output(directory: CacheDirectory, id: String) -> Self {
-        Self { purpose: CachePurpose::Output, ..Self::pure(directory, id, Kind::Downloaded) }
-    }
-
-    /// The same for one step at a time.
-    pub(crate) fn locked(self) -> Self {
-        Self { sharing: CacheSharing::Locked, ..self }
+    /// What later steps read: it starts as what the last run of the same step left there.
+    pub(crate) fn output(directory: CacheDirectory, name: &str) -> Self {
+        Self { purpose: CachePurpose::Output, ..Self::pure(directory, name.to_owned(), Kind::Downloaded) }
     }
 
     /// The directories in which the tool leaves nothing because of it.
@@ -165,18 +158,12 @@ impl Cache {
 impl Place<'_> {
     /// The id of a cache that all steps share.
     pub(crate) fn everywhere(&self, name: &str) -> String {
-        format!("auto/{name}")
+        name.to_owned()
     }
 
     /// The id of a cache that steps on one base image share: what is in it fits the base's libraries.
     pub(crate) fn on_base(&self, name: &str) -> String {
-        format!("auto/{name}/{}/{}", self.base, self.platform)
-    }
-
-    /// The id of a cache of this project's; none if nobody says which project it is.
-    pub(crate) fn of_project(&self, name: &str, directory: &CacheDirectory) -> Option<String> {
-        let (CacheDirectory::Absolute(path) | CacheDirectory::Home(path)) = directory;
-        Some(format!("auto/{name}/{}/{}/{}/{path}", self.project?, self.base, self.platform))
+        format!("{name}/{}/{}", self.base, self.platform)
     }
 
     /// A directory below the home of whoever runs the command.

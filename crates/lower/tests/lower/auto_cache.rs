@@ -6,7 +6,7 @@ use kiln_lower::{AutoCacheMode, Options};
 
 /// The steps that get caches: `go build: ~/.cache/go-build`, one a line, an output in parentheses.
 fn caches_in(mode: AutoCacheMode, text: &str) -> String {
-    let options = Options { auto_cache: mode, project: Some("p".to_owned()), ..options() };
+    let options = Options { auto_cache: mode, ..options() };
     let lowered = lower_with(text, &options, &Images::default());
     let mut lines = Vec::new();
     for vertex in lowered.graph.vertices() {
@@ -62,5 +62,5 @@ fn ids_name_the_base_and_the_platform() {
         })
         .flatten()
         .collect();
-    assert_eq!(ids, ["auto/go/build/docker.io/library/golang:1.25-trixie/linux/amd64"]);
+    assert_eq!(ids, ["go/build/docker.io/library/golang:1.25-trixie/linux/amd64"]);
 }

@@ -46,6 +46,10 @@ pub(super) struct PureCache {
     pub(super) gid: u32,
     /// Whether the image has files at the target, as which a new one starts.
     pub(super) starts_as_image: bool,
+    /// Variables that lead the tool there.
+    pub(super) env: Vec<(String, String)>,
+    /// Files that are written into it before the step runs, by name.
+    pub(super) files: Vec<(String, String)>,
 }
 
 impl Injection {
@@ -74,6 +78,12 @@ pub(super) fn plan(
     }
     let explicit = explicit_targets(exec, tree).map_err(unreadable)?;
     for cache in &exec.auto_caches {
+        if let Some(path) = &cache.requires {
+            let path = resolve(tree, Path::new(path), true).map_err(unreadable)?;
+            if tree.entry(&path).map_err(unreadable)?.is_none() {
+                continue;
+            }
+        }
         let Some(target) = target(cache, exec, tree, user).map_err(unreadable)? else { continue };
         let taken = explicit.iter().any(|mount| overlap(mount, &target));
         if taken || injection.pure.iter().any(|known| known.target == target) {
@@ -167,5 +177,6 @@ fn pure(
     if (mode, uid, gid) != (0o755, 0, 0) {
         key.push_str(&format!(" {mode:o} {uid}:{gid}"));
     }
-    Ok(Some(PureCache { target, key, sharing: cache.sharing, mode, uid, gid, starts_as_image }))
+    let (env, files) = (cache.env.clone(), cache.files.clone());
+    Ok(Some(PureCache { target, key, sharing: cache.sharing, mode, uid, gid, starts_as_image, env, files }))
 }

@@ -73,6 +73,10 @@ pub(crate) fn prepare(
     }
     for cache in &injected.pure {
         let source = caches[&cache.key].path().to_owned();
+        for (name, text) in &cache.files {
+            replace_file(&source, name, text).map_err(EngineError::io("write to", &source.join(name)))?;
+        }
+        prepared.env.extend(cache.env.iter().cloned());
         let kind =
             kiln_sandbox::MountKind::Bind { source, subpath: PathBuf::new(), read_only: false, recursive: false };
         prepared.mounts.push(kiln_sandbox::Mount { target: Path::new("/").join(&cache.target), kind });
@@ -121,6 +125,21 @@ fn make_inside(root: &Path, path: &Path) -> io::Result<()> {
         };
     }
     Ok(())
+}
+
+/// Puts a file into a directory that steps have written to: whatever has its name there is replaced, and no link is followed.
+fn replace_file(directory: &Path, name: &str, text: &str) -> io::Result<()> {
+    let open = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, open, Mode::empty())?;
+    let made = format!(".{name}.{}", std::process::id());
+    match rustix::fs::unlinkat(&directory, &made, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&directory, &made, create, Mode::from_raw_mode(0o644))?;
+    io::Write::write_all(&mut std::fs::File::from(file), text.as_bytes())?;
+    Ok(rustix::fs::renameat(&directory, &made, &directory, name)?)
 }
 
 fn plain(path: &str) -> PathBuf {
