@@ -5,6 +5,7 @@ use kiln_digest::ContentDigest;
 use kiln_graph::VertexId;
 use kiln_layer::{Stack, Tree};
 use kiln_sources::Progress;
+use kiln_sources::git::GitSource;
 use kiln_sources::http::HttpSource;
 use kiln_sources::image::BaseImage;
 use kiln_sources::local::LocalContext;
@@ -46,6 +47,8 @@ pub(crate) enum Bottom {
 pub(crate) enum Remote {
     /// A file from a URL.
     Http(Arc<HttpSource>),
+    /// A tree of a repository.
+    Git(Arc<GitSource>),
 }
 
 /// A snapshot whose layers are all here, and stay here while this lives.
@@ -102,6 +105,7 @@ impl Remote {
     pub(crate) fn content(&self) -> ContentDigest {
         match self {
             Self::Http(source) => source.content(),
+            Self::Git(source) => source.content(),
         }
     }
 
@@ -109,6 +113,7 @@ impl Remote {
     pub(crate) fn layer_if_here(&self) -> Result<Option<LayerId>, kiln_store::Error> {
         match self {
             Self::Http(source) => source.layer_if_here(),
+            Self::Git(source) => source.layer_if_here(),
         }
     }
 
@@ -116,6 +121,7 @@ impl Remote {
     pub(crate) fn layer(&self, progress: &dyn Progress) -> Result<LayerId, EngineError> {
         match self {
             Self::Http(source) => source.layer(progress).map_err(EngineError::from_http),
+            Self::Git(source) => source.layer(progress).map_err(EngineError::from_git),
         }
     }
 }

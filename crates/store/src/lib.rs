@@ -8,7 +8,7 @@
 //! tmp/PID-NONCE.lock       one process: locked for as long as it lives; lists the blobs that it relies on
 //! tmp/PID-NONCE/           what that process is making
 //! locks/                   locks of steps being executed, and of the store's own short sections
-//! contexts/                stat caches of contexts, opaque to the store
+//! contexts/                stat caches of contexts and bare git repositories, opaque to the store
 //! reserve                  space given up when the disk is full, so that `kiln prune` can work
 //! ```
 //!

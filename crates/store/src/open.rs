@@ -119,7 +119,7 @@ impl Store {
         &self.0.root
     }
 
-    /// Where stat caches of contexts are kept: files whose names and contents are their owner's. Each must be written below
+    /// Where stat caches of contexts and fetched repositories are kept: their names and contents are their owner's. Each must be written below
     /// [`Store::temp_dir`] and renamed into place, and be able to tell that it is whole. [`Store::prune`] may remove any of them.
     pub fn contexts_dir(&self) -> PathBuf {
         self.0.root.join("contexts")

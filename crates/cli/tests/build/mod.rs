@@ -1,5 +1,6 @@
 //! Builds through the binary: real contexts, real containers, a store of their own for each test.
 
+mod add_git;
 mod add_url;
 mod arguments;
 mod cache;

@@ -7,12 +7,14 @@
 //! ```
 
 mod base;
+mod git_server;
 mod image;
 mod outcome;
 mod registry;
 mod web;
 
 pub(crate) use base::has_program;
+pub(crate) use git_server::GitServer;
 pub(crate) use image::{Image, tar_entries};
 pub(crate) use outcome::Ran;
 pub(crate) use registry::Registry;

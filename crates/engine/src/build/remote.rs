@@ -5,7 +5,10 @@ use crate::error::{EngineError, ErrorKind};
 use crate::ops::exec::secret;
 use crate::request::SecretSource;
 use crate::snapshot::{Output, Remote, Snapshot};
-use kiln_graph::{HttpFile, VertexId};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kiln_graph::{GitTree, HttpFile, VertexId};
+use kiln_sources::git::{GitAccess, GitError, GitSource};
 use kiln_sources::http::HttpError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +22,15 @@ impl Build<'_> {
             Ok((source.map_err(EngineError::from_http)?, told.has_started()))
         })?;
         self.remote(vertex, Remote::Http(Arc::new(source)), fetched)
+    }
+
+    /// A tree of a repository.
+    pub(super) fn git(&self, vertex: VertexId, tree: &GitTree) -> Result<Output, EngineError> {
+        let access = git_access(&tree.remote, self.secrets)?;
+        let source = self.told(vertex, |told| {
+            GitSource::resolve(self.engine.store(), tree, &access, told).map_err(EngineError::from_git)
+        })?;
+        self.remote(vertex, Remote::Git(Arc::new(source)), false)
     }
 
     fn remote(&self, vertex: VertexId, remote: Remote, fetched: bool) -> Result<Output, EngineError> {
@@ -39,6 +51,28 @@ fn http_authorization(url: &str, secrets: &BTreeMap<String, SecretSource>) -> Re
         }
     }
     Ok(None)
+}
+
+/// How a repository is reached, by the secrets that BuildKit names for it: `GIT_AUTH_HEADER` is the value of the header,
+/// `GIT_AUTH_TOKEN` a password; those with a host's name go before those for all hosts.
+fn git_access(remote: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<GitAccess, EngineError> {
+    let mut access = GitAccess::default();
+    if !HttpFile::is_url(remote) {
+        return Ok(access);
+    }
+    let host = host(remote);
+    for suffix in [format!(".{host}"), String::new()] {
+        if let Some(header) = text(&format!("GIT_AUTH_HEADER{suffix}"), secrets)? {
+            access.authorization = Some(header);
+            return Ok(access);
+        }
+        if let Some(token) = text(&format!("GIT_AUTH_TOKEN{suffix}"), secrets)? {
+            let basic = STANDARD.encode(format!("x-access-token:{token}"));
+            access.authorization = Some(format!("basic {basic}"));
+            return Ok(access);
+        }
+    }
+    Ok(access)
 }
 
 /// A secret that is one line of text.
@@ -83,6 +117,32 @@ impl EngineError {
     }
 }
 
+impl EngineError {
+    pub(crate) fn from_git(error: GitError) -> Self {
+        let kind = match &error {
+            GitError::NoProgram => ErrorKind::Unsupported,
+            GitError::NoReference { .. }
+            | GitError::NoCommit { .. }
+            | GitError::NoDirectory { .. }
+            | GitError::Checksum { .. } => ErrorKind::User,
+            GitError::Refused { .. } => ErrorKind::Network,
+            GitError::Cancelled => return Self::cancelled(),
+            _ => ErrorKind::Internal,
+        };
+        let hint = match &error {
+            GitError::Refused { remote, reason } if HttpFile::is_url(remote) && reason.contains("could not read ") => {
+                Some("give a token with `--secret id=GIT_AUTH_TOKEN,env=NAME`")
+            }
+            _ => None,
+        };
+        let wrong = Self::of(kind, error);
+        match hint {
+            Some(hint) => wrong.with_hint(hint),
+            None => wrong,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +162,19 @@ mod tests {
         assert_eq!(of("https://u:p@x?q").unwrap().as_deref(), Some("Basic abc"));
         assert_eq!(of("https://h/").unwrap(), None);
         assert!(of("https://bad/").is_err());
+    }
+
+    #[test]
+    fn tokens_of_hosts_go_first() {
+        let secret = |value: &str| SecretSource::Value(SecretValue(value.as_bytes().to_vec()));
+        let secrets = BTreeMap::from([
+            ("GIT_AUTH_TOKEN".to_owned(), secret("all")),
+            ("GIT_AUTH_HEADER".to_owned(), secret("Basic all")),
+            ("GIT_AUTH_TOKEN.h".to_owned(), secret("one\n")),
+        ]);
+        let of = |url: &str| git_access(url, &secrets).unwrap().authorization;
+        assert_eq!(of("https://h/a.git").as_deref(), Some("basic eC1hY2Nlc3MtdG9rZW46b25l"));
+        assert_eq!(of("https://other/a.git").as_deref(), Some("Basic all"));
+        assert_eq!(of("git@h:a"), None);
     }
 }

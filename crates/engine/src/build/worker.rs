@@ -50,7 +50,7 @@ impl Build<'_> {
                 Ok(Output::Snapshot(Snapshot::of_image(base, vertex)))
             }
             Source::Http(file) => self.http(vertex, file),
-            Source::Git(_) => Err(EngineError::new(ErrorKind::Unsupported, "git repositories are not supported yet")),
+            Source::Git(tree) => self.git(vertex, tree),
         }
     }
 

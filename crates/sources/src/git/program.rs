@@ -1,0 +1,199 @@
+//! The `git` program, run so that nothing of the user's or the repository's makes it do more than it is told.
+//!
+//! No configuration of the system or the user is read, no hook and no credential helper runs, nothing asks questions, and only the
+//! protocols that a command needs are allowed: a submodule cannot reach files of this machine. Credentials are handed over in the
+//! environment, never as arguments, which every user of the machine can read.
+
+use super::GitError;
+use crate::patience::LOOK;
+use crate::progress::Progress;
+use kiln_graph::without_credentials;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+
+/// Settings of every run.
+const SETTINGS: [(&str, &str); 11] = [
+    ("core.hooksPath", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("core.attributesFile", "/dev/null"),
+    ("core.autocrlf", "false"),
+    ("core.logAllRefUpdates", "false"),
+    ("advice.detachedHead", "false"),
+    ("init.defaultBranch", "master"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    // Packs can be shared by links, and are few.
+    ("fetch.unpackLimit", "1"),
+    ("submodule.recurse", "false"),
+];
+/// What of kiln's own environment git sees.
+const PASSED_ON: [&str; 12] = [
+    "PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+];
+/// More lines of an error are not shown.
+const REASON_LINES: usize = 8;
+
+/// How a repository is reached.
+#[derive(Debug, Clone, Default)]
+pub struct GitAccess {
+    /// The value of the `Authorization` header, for the repository's own server.
+    pub authorization: Option<String>,
+    /// The socket of an ssh agent. Without one there are no keys.
+    pub ssh_agent: Option<PathBuf>,
+}
+
+/// What a run may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nothing but the directory that it is run in.
+    Nothing,
+    /// Repositories of this machine.
+    Files,
+    /// The network.
+    Network,
+}
+
+/// Runs `git` for one repository.
+pub(super) struct Git<'a> {
+    pub(super) remote: &'a str,
+    pub(super) access: &'a GitAccess,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Git<'_> {
+    /// Runs a command to its end and gives what it wrote.
+    ///
+    /// # Errors
+    /// [`GitError::Refused`] with what it said, when it failed.
+    pub(super) fn run<S: AsRef<OsStr>>(
+        &self,
+        directory: &Path,
+        reach: Reach,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<Vec<u8>, GitError> {
+        // What is checked out has the modes that everybody expects, whatever mask kiln was started with.
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 022 && exec git \"$@\"", "git"]).args(arguments);
+        command.current_dir(directory).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for name in PASSED_ON {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        self.configure(&mut command, reach);
+        let output = self.wait(&mut command)?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        // A shell says so of a program that it does not find.
+        if output.status.code() == Some(127) {
+            return Err(GitError::NoProgram);
+        }
+        Err(GitError::Refused { remote: without_credentials(self.remote), reason: self.reason(&output.stderr) })
+    }
+
+    fn configure(&self, command: &mut Command, reach: Reach) {
+        let protocols = match reach {
+            Reach::Nothing => "none",
+            Reach::Files => "file",
+            Reach::Network => "http:https:git:ssh",
+        };
+        command.envs([
+            ("LC_ALL", "C"),
+            ("HOME", "/dev/null"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_ATTR_NOSYSTEM", "1"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_ASKPASS", "/bin/false"),
+            ("SSH_ASKPASS", "/bin/false"),
+            ("GIT_ALLOW_PROTOCOL", protocols),
+        ]);
+        // A host that is not known is trusted when it is first seen; one whose key changed is not.
+        let mut ssh =
+            "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o IdentityFile=none".to_owned();
+        match &self.access.ssh_agent {
+            Some(socket) => drop(command.env("SSH_AUTH_SOCK", socket)),
+            None => ssh.push_str(" -o IdentityAgent=none"),
+        }
+        command.env("GIT_SSH_COMMAND", ssh);
+        let mut settings: Vec<(String, String)> =
+            SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        if let Some(value) = &self.access.authorization {
+            settings.push((format!("http.{}.extraHeader", scope(self.remote)), format!("Authorization: {value}")));
+        }
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+        for (number, (name, value)) in settings.into_iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{number}"), name).env(format!("GIT_CONFIG_VALUE_{number}"), value);
+        }
+    }
+
+    /// Waits for the end, or ends it with all that it started when told to stop.
+    fn wait(&self, command: &mut Command) -> Result<Output, GitError> {
+        let child = command.process_group(0).spawn().map_err(GitError::Spawn)?;
+        let group = rustix::process::Pid::from_child(&child);
+        let (sender, ended) = sync_channel(1);
+        let waiting = thread::spawn(move || {
+            // Whoever waits is there until this thread has ended.
+            let _ = sender.send(child.wait_with_output());
+        });
+        let mut stopped = false;
+        let output = loop {
+            match ended.recv_timeout(LOOK) {
+                Ok(output) => break output,
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.progress.is_cancelled() && !stopped {
+                        stopped = true;
+                        // It may have ended just now.
+                        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => match waiting.join() {
+                    Err(panic) => std::panic::resume_unwind(panic),
+                    Ok(()) => return Err(GitError::Cancelled),
+                },
+            }
+        };
+        if stopped { Err(GitError::Cancelled) } else { output.map_err(GitError::Spawn) }
+    }
+
+    /// What git says went wrong, without credentials.
+    fn reason(&self, stderr: &[u8]) -> String {
+        let text = String::from_utf8_lossy(stderr).replace(self.remote, &without_credentials(self.remote));
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        let lines = &lines[lines.len().saturating_sub(REASON_LINES)..];
+        let clean = |line: &&str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+        let text = lines.iter().map(clean).collect::<Vec<_>>().join("\n");
+        match password(self.remote) {
+            Some(password) => text.replace(password, "…"),
+            None => text,
+        }
+    }
+}
+
+/// For which addresses an authorization counts: the repository's own, but all of GitHub, as BuildKit has it.
+fn scope(remote: &str) -> &str {
+    ["https://github.com/", "https://www.github.com/"].into_iter().find(|all| remote.starts_with(all)).unwrap_or(remote)
+}
+
+fn password(remote: &str) -> Option<&str> {
+    let (_, after) = remote.split_once("://")?;
+    let (credentials, _) = after.split('/').next()?.rsplit_once('@')?;
+    credentials.split_once(':').map(|(_, password)| password).filter(|password| !password.is_empty())
+}
