@@ -17,6 +17,7 @@ mod lints;
 mod paths;
 mod progress;
 mod report;
+mod resources;
 mod session;
 mod signals;
 mod table;

@@ -78,12 +78,6 @@ Options:
                                       the exported stage, and what a step left behind last time, as
                                       well [env: KILN_AUTO_CACHE] [default: safe]
       --pull[=<BOOL>]                 Ask registries again for every base image
-      --secret <SECRET>               A secret for RUN --mount=type=secret:
-                                      id=ID[,src=FILE|,env=NAME][,type=file|env]
-      --network <default|none|host>   The network of RUN steps [default: default]
-      --add-host <HOST:IP>            A further line of /etc/hosts in RUN steps
-      --shm-size <BYTES>              The size of /dev/shm in RUN steps, for instance 128m
-      --ulimit <NAME=SOFT[:HARD]>     A resource limit of RUN steps
   -o, --output <OUTPUT>               Where the result goes:
                                       type=image|oci|docker|local|tar[,dest=PATH][,tar=false]
                                       [,compression=gzip|zstd|uncompressed]; a directory; or `-`
@@ -99,6 +93,28 @@ Options:
                                       [possible values: auto, tty, plain, quiet, rawjson]
   -q, --quiet[=<BOOL>]                Show nothing but the image id
   -h, --help                          Print help (see more with '--help')
+
+Options for RUN steps:
+      --secret <SECRET>              A secret for RUN --mount=type=secret:
+                                     id=ID[,src=FILE|,env=NAME][,type=file|env]
+      --ssh <ID[=SOCKET|KEY[,KEY]]>  An SSH agent, or private keys, for RUN --mount=type=ssh; an id
+                                     alone is the agent of $SSH_AUTH_SOCK
+      --allow <ENTITLEMENT>          Let steps ask for more than a sandbox: network.host or
+                                     security.insecure
+      --network <default|none|host>  The network of steps [default: default]
+      --add-host <HOST:IP>           A further line of /etc/hosts
+      --shm-size <BYTES>             The size of /dev/shm, for instance 128m
+      --ulimit <NAME=SOFT[:HARD]>    A resource limit
+      --cgroup-parent <CGROUP>       The control group below which steps run
+  -m, --memory <BYTES>               The most memory that it may use, for instance 512m
+      --memory-swap <BYTES>          The most memory and swap together; -1 for any [default: twice
+                                     the memory]
+  -c, --cpu-shares <WEIGHT>          Its weight when all want the processor; that of others is 1024
+      --cpu-period <MICROSECONDS>    The period that --cpu-quota is for, in microseconds [default:
+                                     100000]
+      --cpu-quota <MICROSECONDS>     Processor time in each period, in microseconds
+      --cpuset-cpus <LIST>           The processors that it may use, for instance 0-2,5
+      --cpuset-mems <LIST>           The memory nodes that it may use, for instance 0-1
 
 Global options:
       --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:
@@ -222,6 +238,16 @@ Options:
   -w, --workdir <DIR>                The working directory
   -u, --user <USER[:GROUP]>          The user, and perhaps the group, by name or number
       --network <default|none|host>  The network it sees [default: default]
+      --cgroup-parent <CGROUP>       The control group below which it runs
+  -m, --memory <BYTES>               The most memory that it may use, for instance 512m
+      --memory-swap <BYTES>          The most memory and swap together; -1 for any [default: twice
+                                     the memory]
+  -c, --cpu-shares <WEIGHT>          Its weight when all want the processor; that of others is 1024
+      --cpu-period <MICROSECONDS>    The period that --cpu-quota is for, in microseconds [default:
+                                     100000]
+      --cpu-quota <MICROSECONDS>     Processor time in each period, in microseconds
+      --cpuset-cpus <LIST>           The processors that it may use, for instance 0-2,5
+      --cpuset-mems <LIST>           The memory nodes that it may use, for instance 0-1
       --pull[=<BOOL>]                Ask the registry again even if the image is here
   -h, --help                         Print help
 

@@ -23,6 +23,7 @@ pub use check::{Check, Outline, OutlineArg, OutlineMount, Target, Targets};
 pub use engine::{Engine, Settings};
 pub use error::{EngineError, ErrorKind, Place};
 pub use event::{Event, EventSink, StepId, Stream};
+pub use kiln_ssh::{Agent as SshAgent, OpenError as SshError};
 pub use lint::{Lint, Lints};
 pub use maintenance::{
     CacheMountInfo, CacheMountKey, ImageSummary, MountId, PruneRequest, Pruned, RemovedMounts, Usage, UsageKind,
@@ -30,7 +31,7 @@ pub use maintenance::{
 };
 pub use outcome::{BuildOutcome, ManifestDescriptor, StepCounts};
 pub use request::{
-    AutoCacheMode, BuildRequest, ContextSource, Destination, DockerfileSource, LayerCompression, NamedContextSource,
-    NoCache, Output, SecretSource, SecretValue,
+    AutoCacheMode, BuildRequest, ContextSource, Destination, DockerfileSource, Entitlements, LayerCompression,
+    NamedContextSource, NoCache, Output, SecretSource, SecretValue,
 };
 pub use run::RunRequest;

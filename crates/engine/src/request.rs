@@ -2,9 +2,11 @@
 
 pub use kiln_lower::AutoCacheMode;
 
-use kiln_graph::{HostEntry, Network, Platform, Ulimit};
+use kiln_graph::{HostEntry, Network, Platform, Resources, Ulimit};
+use kiln_ssh::Agent as SshAgent;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// One build.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct BuildRequest {
     pub no_cache_mounts: bool,
     /// Asks registries again for every base image.
     pub pull: bool,
+    /// What steps may ask for that reaches beyond their sandbox (`--allow`).
+    pub entitlements: Entitlements,
     /// Default network of RUN steps.
     pub network: Network,
     /// Further lines of `/etc/hosts` in RUN steps.
@@ -41,8 +45,14 @@ pub struct BuildRequest {
     pub shm_size: Option<u64>,
     /// Resource limits of RUN steps.
     pub ulimits: Vec<Ulimit>,
+    /// The cgroup below which RUN steps run (`--cgroup-parent`).
+    pub cgroup_parent: Option<String>,
+    /// What each RUN step may use of the machine.
+    pub resources: Resources,
     /// Secrets by their ids (`--secret`).
     pub secrets: BTreeMap<String, SecretSource>,
+    /// SSH agents by their ids (`--ssh`).
+    pub ssh: BTreeMap<String, Arc<SshAgent>>,
     /// What happens with the result; kiln's image store if empty.
     pub outputs: Vec<Output>,
 }
@@ -63,11 +73,15 @@ impl BuildRequest {
             auto_cache: AutoCacheMode::default(),
             no_cache_mounts: false,
             pull: false,
+            entitlements: Entitlements::default(),
             network: Network::Default,
             extra_hosts: Vec::new(),
             shm_size: None,
             ulimits: Vec::new(),
+            cgroup_parent: None,
+            resources: Resources::default(),
             secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
             outputs: Vec::new(),
         }
     }
@@ -110,6 +124,15 @@ pub enum NamedContextSource {
     },
 }
 
+/// What the user lets steps ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `RUN --network=host`.
+    pub network_host: bool,
+    /// `RUN --security=insecure`.
+    pub security_insecure: bool,
+}
+
 /// Where a secret comes from. It is read when a step needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
@@ -122,6 +145,11 @@ pub enum SecretSource {
 /// Bytes that no message shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(pub Vec<u8>);
+
+impl SecretValue {
+    /// The size in bytes of the largest secret that a step can have, as in BuildKit.
+    pub const MAX_SIZE: u64 = 500 * 1024;
+}
 
 impl std::fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,12 +3,12 @@
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::ops::exec::{copy_root_metadata, network_files, or_empty};
+use crate::ops::exec::{cgroup, copy_root_metadata, network_files, not_started, or_empty};
 use crate::ops::file::make_directories;
 use crate::ops::users;
 use crate::snapshot::Realized;
 use kiln_digest::Digest;
-use kiln_graph::{Network, Platform};
+use kiln_graph::{Network, Platform, Resources};
 use kiln_lower::ContainerConfig;
 use kiln_sandbox::{ExitStatus, Killer, Output, Root, Sandbox, SpawnError, Spec, Stdin};
 use kiln_sources::image::{BaseImage, PullProgress, Resolution};
@@ -36,6 +36,10 @@ pub struct RunRequest {
     pub user: Option<String>,
     /// The network.
     pub network: Network,
+    /// The cgroup below which it runs.
+    pub cgroup_parent: Option<String>,
+    /// What it may use of the machine.
+    pub resources: Resources,
     /// Asks the registry again.
     pub pull: bool,
 }
@@ -82,13 +86,8 @@ impl Engine {
         };
         (spec.stdin, spec.output) = (Stdin::Inherit, Output::Inherit);
 
-        let mut child = match Sandbox::spawn(&spec) {
-            Ok(child) => child,
-            Err(error) => {
-                let kind = if error.exit_code().is_some() { ErrorKind::BuildFailed } else { ErrorKind::Internal };
-                return Err(EngineError::new(kind, format!("cannot run `{}`", spec.args.join(" "))).with_source(error));
-            }
-        };
+        spec.cgroup = cgroup(request.cgroup_parent.as_deref(), &request.resources);
+        let mut child = Sandbox::spawn(&spec).map_err(|error| not_started(&spec.args.join(" "), error))?;
         let (killer, pid) = (child.killer(), child.pid());
         let _stop_on_cancel = cancel.on_cancel(move || stop(&killer, pid));
         let exit = child.wait().map_err(EngineError::internal("failed to wait for the process"))?;

@@ -32,8 +32,10 @@ pub struct Exec {
     pub ulimits: Vec<Ulimit>,
     /// Further lines of `/etc/hosts`.
     pub extra_hosts: Vec<HostEntry>,
-    /// The cgroup below which it runs.
+    /// The cgroup below which it runs. Not part of any key.
     pub cgroup_parent: Option<String>,
+    /// What it may use of the machine. Not part of any key.
+    pub resources: Resources,
     /// Exit codes that count as success; only 0 if empty.
     pub valid_exit_codes: Vec<i32>,
     /// Caches that the step gets without having asked for them. Part of no key, nor of the vertex's definition: they are set by
@@ -99,6 +101,25 @@ pub struct Ulimit {
     pub soft: i64,
     /// The hard limit; negative means unlimited.
     pub hard: i64,
+}
+
+/// What a process, with all that it starts, may use of the machine. What is absent is not limited.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Memory and swap together, in bytes; -1 for no limit. Twice the memory if absent.
+    pub memory_swap: Option<i64>,
+    /// Weight among those who want the processor; 1024 is everybody's.
+    pub cpu_shares: Option<u64>,
+    /// Length in microseconds of the time that `cpu_quota` is for; 100 ms if absent.
+    pub cpu_period: Option<u64>,
+    /// Processor time in microseconds that may be used in each period.
+    pub cpu_quota: Option<u64>,
+    /// The processors that may be used, as `0-2,5`.
+    pub cpuset_cpus: Option<String>,
+    /// The memory nodes that may be used, as `0-1`.
+    pub cpuset_mems: Option<String>,
 }
 
 /// The network that a process sees.

@@ -17,8 +17,8 @@ mod platform;
 mod source;
 
 pub use exec::{
-    AutoCache, CacheDirectory, CachePurpose, CacheSharing, Exec, HostEntry, Mount, MountKind, Network, SecretTarget,
-    Security, Ulimit,
+    AutoCache, CacheDirectory, CachePurpose, CacheSharing, Exec, HostEntry, Mount, MountKind, Network, Resources,
+    SecretTarget, Security, Ulimit,
 };
 pub use file::{Action, Copy, Mkdir, Mkfile, Mode, Owner, Unpack, UserName};
 pub use git::{GitAddress, GitTree, ParseGitError};

@@ -1,7 +1,7 @@
 //! What the user asks for besides the Dockerfile: the command line's options that say what the image will be.
 
 use crate::auto_cache::AutoCacheMode;
-use kiln_graph::{GitTree, HostEntry, HttpFile, Network, Platform, Ulimit};
+use kiln_graph::{GitTree, HostEntry, HttpFile, Network, Platform, Resources, Ulimit};
 use std::collections::BTreeMap;
 
 /// What the user asks for besides the Dockerfile.
@@ -39,6 +39,8 @@ pub struct Options {
     pub extra_hosts: Vec<HostEntry>,
     /// The cgroup below which steps run.
     pub cgroup_parent: Option<String>,
+    /// What steps may use of the machine.
+    pub resources: Resources,
     /// Whether several platforms are built in one go: labels then name the platform.
     pub multi_platform: bool,
     /// `--allow security.insecure`.
@@ -71,6 +73,7 @@ impl Default for Options {
             ulimits: Vec::new(),
             extra_hosts: Vec::new(),
             cgroup_parent: None,
+            resources: Resources::default(),
             multi_platform: false,
             allow_insecure: false,
             allow_network_host: false,

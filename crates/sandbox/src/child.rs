@@ -34,6 +34,7 @@ fn set_up(plan: &mut Plan) -> Result<(), Failure> {
     reset_signals();
     umask(Mode::from_raw_mode(0o022));
     setsid().at(Stage::Session)?;
+    enter_cgroups(&plan.cgroups)?;
     rustix::system::sethostname(&plan.hostname).at(Stage::Hostname)?;
     if plan.own_network {
         bring_up_loopback().at(Stage::Loopback)?;
@@ -106,6 +107,18 @@ fn unblock_signals() {
             size_of::<u64>(),
         )
     };
+}
+
+/// Enters the sandbox's control groups, and a namespace that shows them as the roots.
+fn enter_cgroups(entries: &[RawFd]) -> Result<(), Failure> {
+    for entry in entries {
+        // SAFETY: the parent keeps the descriptor open while it sleeps.
+        let entry = unsafe { BorrowedFd::borrow_raw(*entry) };
+        rustix::io::write(entry, b"0").at(Stage::Cgroup)?;
+    }
+    // SAFETY: no pointers are involved; the parent's namespaces stay as they are.
+    let result = unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_NEWCGROUP) };
+    if result == 0 { Ok(()) } else { Err(last_errno()).at(Stage::Cgroup) }
 }
 
 fn bring_up_loopback() -> rustix::io::Result<()> {

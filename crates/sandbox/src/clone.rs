@@ -12,6 +12,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, PidfdFlags, dumpable_behavior, pidfd_open, set_dumpable_behavior};
 
+use crate::cgroup::Group;
 use crate::child;
 use crate::error::{SpawnError, explain};
 use crate::plan::Plan;
@@ -29,7 +30,9 @@ const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL as u3
 pub(crate) fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
     let mut stdio = Stdio::open(spec)?;
     let parent = own_pidfd().map_err(|errno| SpawnError::setup("open a handle on this process", errno))?;
-    let (mut plan, targets) = Plan::new(spec, stdio.child_ends(), parent)?;
+    let group = spec.cgroup.as_ref().map(Group::make).transpose()?;
+    let cgroups = group.as_ref().map(Group::entries).unwrap_or_default();
+    let (mut plan, targets) = Plan::new(spec, stdio.child_ends(), cgroups, parent)?;
     let (pid, pidfd) =
         clone_with(&mut plan).map_err(|error| SpawnError::setup("create a process in new namespaces", error))?;
     stdio.close_child_ends();
@@ -48,6 +51,7 @@ pub(crate) fn spawn(spec: &Spec) -> Result<Child, SpawnError> {
         pidfd: Arc::new(pidfd),
         exit: None,
         callers_rss: own_max_rss(),
+        group,
         stubs,
         stays_on_its_thread: PhantomData,
     })
@@ -112,7 +116,6 @@ fn clone_with(plan: &mut Plan) -> io::Result<(i32, OwnedFd)> {
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP
         | libc::SIGCHLD;
     // A user namespace would be one more flag. Its maps are for another thread to write, for this one sleeps.
     if plan.own_network {

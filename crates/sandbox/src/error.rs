@@ -13,12 +13,6 @@ use crate::spec::Spec;
 /// The sandbox could not be set up, or its program not be executed.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// The spec asks for something that this executor does not do.
-    #[error("`{what}` is not supported by the sandbox")]
-    Unsupported {
-        /// What it asks for.
-        what: String,
-    },
     /// The spec contradicts itself or holds a value that cannot be passed to the kernel.
     #[error("invalid sandbox: {what}")]
     Invalid {
@@ -32,6 +26,20 @@ pub enum SpawnError {
         doing: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// A control group could not be made or limited.
+    #[error("{doing}")]
+    Cgroup {
+        /// What was being done, with the path.
+        doing: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A limit is of a controller that this machine has not mounted.
+    #[error("no mounted control group hierarchy has the `{controller}` controller")]
+    NoController {
+        /// Its name.
+        controller: &'static str,
     },
     /// The working directory does not exist, or is not a directory.
     #[error("working directory `{cwd}`")]
@@ -80,7 +88,11 @@ impl SpawnError {
             Self::MagicLink { .. } => Some(126),
             Self::Exec { source, .. } if source.raw_os_error() == Some(libc::ENOENT) => Some(127),
             Self::Exec { .. } => Some(126),
-            Self::Unsupported { .. } | Self::Invalid { .. } | Self::Setup { .. } | Self::Cwd { .. } => None,
+            Self::Invalid { .. }
+            | Self::Setup { .. }
+            | Self::Cgroup { .. }
+            | Self::NoController { .. }
+            | Self::Cwd { .. } => None,
         }
     }
 
@@ -93,6 +105,7 @@ impl SpawnError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Session,
+    Cgroup,
     Hostname,
     Loopback,
     Propagation,
@@ -165,6 +178,9 @@ pub(crate) fn explain(failure: Failure, spec: &Spec, targets: &[PathBuf], head: 
             return SpawnError::Invalid { what: format!("mount target `{}` is inside `/proc`", target()) };
         }
         Stage::Session => "start a session".to_owned(),
+        Stage::Cgroup => {
+            return SpawnError::Cgroup { doing: "enter the control group".to_owned(), source: errno.into() };
+        }
         Stage::Hostname => format!("set the host name `{}`", spec.hostname),
         Stage::Loopback => "bring up the loopback device".to_owned(),
         Stage::Propagation => "make the mounts of the sandbox private".to_owned(),

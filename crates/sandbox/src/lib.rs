@@ -1,6 +1,6 @@
 //! One process in a root filesystem of its own.
 //!
-//! This crate owns namespaces, mounts, devices, capabilities, the seccomp policy and the life of one process; it knows
+//! This crate owns namespaces, mounts, control groups, devices, capabilities, the seccomp policy and the life of one process; it knows
 //! nothing of builds. It is the only crate that may hold `unsafe`, and needs Linux 5.12 or newer.
 //!
 //! # How a process gets into its sandbox
@@ -26,6 +26,7 @@
 //! - Nothing of the caller's reaches the program but what the spec names: no descriptor above 2, no variable, no signal
 //!   disposition, no mount.
 //! - All mounts are made in the child's mount namespace. Whoever dies at any instant leaves none behind.
+//! - Whoever is killed may leave an empty control group, which the next sandbox with the same parent removes.
 //!
 //! # Differences from Docker
 //!
@@ -36,6 +37,7 @@
 #![expect(unsafe_code, reason = "clone with shared memory, exec, seccomp and wait4 have no safe interface")]
 
 mod caps;
+mod cgroup;
 mod child;
 mod clone;
 mod error;
@@ -51,7 +53,9 @@ mod system;
 mod wait;
 
 pub use error::SpawnError;
-pub use spec::{Mount, MountKind, Network, Output, Rlimit, Root, Security, Spec, Stdin, User, Writable};
+pub use spec::{
+    Cgroup, Limits, Mount, MountKind, Network, Output, Rlimit, Root, Security, Spec, Stdin, User, Writable,
+};
 pub use stubs::{CleanUpError, Stub, Stubs};
 pub use wait::{Child, Exit, ExitStatus, Killer, Usage, WaitError};
 

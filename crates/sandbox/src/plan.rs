@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) seccomp: Option<&'static Program>,
     /// What becomes descriptors 0, 1 and 2; all are above 2.
     pub(crate) stdio: [Option<RawFd>; 3],
+    /// The files to write `0` to, to be in the sandbox's control groups.
+    pub(crate) cgroups: Vec<RawFd>,
     /// Readable once the parent is dead.
     pub(crate) parent: OwnedFd,
     pub(crate) executable: Executable,
@@ -119,11 +121,9 @@ impl Plan {
     pub(crate) fn new(
         spec: &Spec,
         stdio: [Option<RawFd>; 3],
+        cgroups: Vec<RawFd>,
         parent: OwnedFd,
     ) -> Result<(Self, Vec<PathBuf>), SpawnError> {
-        if spec.cgroup_parent.is_some() {
-            return Err(SpawnError::Unsupported { what: "cgroup parent".to_owned() });
-        }
         let confined = spec.security == Security::Sandbox;
         let nodev = if confined { MountAttrFlags::MOUNT_ATTR_NODEV } else { MountAttrFlags::empty() };
         let mut mounts = Vec::with_capacity(spec.mounts.len() + 2);
@@ -175,6 +175,7 @@ impl Plan {
                 .collect(),
             seccomp: if confined { Some(crate::seccomp::default_policy()?) } else { None },
             stdio,
+            cgroups,
             parent,
             executable: executable(spec)?,
             outcome: Outcome { failure: None, stubs, head: Vec::with_capacity(HEAD_LEN) },

@@ -39,8 +39,8 @@ pub struct Spec {
     pub rlimits: Vec<Rlimit>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: u64,
-    /// Control group to run below. Reserved: anything but `None` is [`crate::SpawnError::Unsupported`].
-    pub cgroup_parent: Option<String>,
+    /// A control group of the sandbox's own; the caller's without.
+    pub cgroup: Option<Cgroup>,
     /// Where standard input comes from.
     pub stdin: Stdin,
     /// Where standard output and standard error go.
@@ -66,7 +66,7 @@ impl Spec {
             security: Security::Sandbox,
             rlimits: Vec::new(),
             shm_size: 64 << 20,
-            cgroup_parent: None,
+            cgroup: None,
             stdin: Stdin::Null,
             output: Output::Piped,
         }
@@ -193,6 +193,34 @@ pub struct Rlimit {
     pub soft: u64,
     /// Hard limit; `u64::MAX` for none.
     pub hard: u64,
+}
+
+/// A control group of the sandbox's own, made before its process starts and removed after it has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    /// The group that it is made in: a path from the root of the hierarchy, made if it is missing; `kiln` without.
+    pub parent: Option<String>,
+    /// What all of the sandbox may use together.
+    pub limits: Limits,
+}
+
+/// Limits of a control group. What is absent is not limited.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Memory and swap together, in bytes; negative for no limit. Twice the memory if absent.
+    pub memory_swap: Option<i64>,
+    /// Weight among those who want the processor; 1024 is everybody's.
+    pub cpu_shares: Option<u64>,
+    /// Length in microseconds of the time that `cpu_quota` is for; 100 ms if absent.
+    pub cpu_period: Option<u64>,
+    /// Processor time in microseconds in each period.
+    pub cpu_quota: Option<u64>,
+    /// The processors that may be used, as `0-2,5`.
+    pub cpuset_cpus: Option<String>,
+    /// The memory nodes that may be used, as `0-1`.
+    pub cpuset_mems: Option<String>,
 }
 
 /// Where standard input comes from.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::cgroup::Group;
 use crate::stubs::Stubs;
 
 /// A process in its sandbox. Dropping it kills the process and everything it started.
@@ -26,6 +27,8 @@ pub struct Child {
     pub(crate) exit: Option<Exit>,
     /// The caller's largest resident set when the program was executed.
     pub(crate) callers_rss: u64,
+    /// Removed once the process has ended.
+    pub(crate) group: Option<Group>,
     pub(crate) stubs: Stubs,
     pub(crate) stays_on_its_thread: PhantomData<*const ()>,
 }
@@ -37,6 +40,8 @@ pub struct Exit {
     pub status: ExitStatus,
     /// Resources used by the process and those of its descendants that it waited for.
     pub usage: Usage,
+    /// Whether the kernel killed something in the sandbox because it was out of the memory that its [`crate::Limits`] allow.
+    pub out_of_memory: bool,
 }
 
 /// Exit code or signal.
@@ -143,6 +148,7 @@ impl Child {
         }
         let mut exit = reap(self.pid).map_err(|source| WaitError { pid: self.pid, source })?;
         exit.usage.max_rss = exit.usage.max_rss.filter(|bytes| *bytes > self.callers_rss);
+        exit.out_of_memory = self.group.take().is_some_and(|group| group.ran_out_of_memory());
         self.exit = Some(exit);
         Ok(exit)
     }
@@ -182,7 +188,7 @@ pub(crate) fn reap(pid: i32) -> io::Result<Exit> {
         user: duration(usage.ru_utime),
         system: duration(usage.ru_stime),
     };
-    Ok(Exit { status, usage })
+    Ok(Exit { status, usage, out_of_memory: false })
 }
 
 /// The largest resident set that this process ever had.

@@ -18,7 +18,7 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer { name: "base", crates: &["digest"] },
     Layer { name: "layer 0", crates: &["dockerfile", "graph"] },
-    Layer { name: "layer 1", crates: &["lower", "solver", "layer", "sandbox", "registry"] },
+    Layer { name: "layer 1", crates: &["lower", "solver", "layer", "sandbox", "ssh", "registry"] },
     Layer { name: "layer 2", crates: &["store"] },
     Layer { name: "layer 3", crates: &["sources", "exporters", "remote"] },
     Layer { name: "layer 4", crates: &["engine"] },

@@ -3,6 +3,7 @@
 use crate::args::Globals;
 use crate::error::CliError;
 use crate::exit::ExitStatus;
+use crate::resources::{self, ResourceArgs};
 use crate::session::Session;
 use crate::signals::Interrupts;
 use crate::values;
@@ -36,6 +37,11 @@ pub(crate) struct RunArgs {
     /// The network it sees
     #[arg(long, value_name = "default|none|host", default_value = "default", value_parser = values::network)]
     network: Network,
+    /// The control group below which it runs
+    #[arg(long, value_name = "CGROUP", value_parser = resources::cgroup_parent)]
+    cgroup_parent: Option<String>,
+    #[command(flatten)]
+    resources: ResourceArgs,
     /// Ask the registry again even if the image is here
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
     #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
@@ -55,6 +61,8 @@ pub(crate) fn execute(globals: &Globals, args: RunArgs) -> Result<ExitStatus, Cl
         workdir: args.workdir,
         user: args.user,
         network: args.network,
+        cgroup_parent: args.cgroup_parent,
+        resources: args.resources.resources()?,
         pull: args.pull,
     };
     let interrupts = Interrupts::install()?;

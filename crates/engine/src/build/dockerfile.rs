@@ -124,7 +124,10 @@ pub(crate) fn options(request: &BuildRequest, platform: &Platform) -> Options {
         shm_size: request.shm_size,
         ulimits: request.ulimits.clone(),
         extra_hosts: request.extra_hosts.clone(),
-        allow_network_host: true,
+        cgroup_parent: request.cgroup_parent.clone(),
+        resources: request.resources.clone(),
+        allow_network_host: request.entitlements.network_host,
+        allow_insecure: request.entitlements.security_insecure,
         auto_cache: request.auto_cache,
         ..Options::default()
     }

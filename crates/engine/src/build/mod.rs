@@ -53,6 +53,7 @@ pub(crate) struct Build<'a> {
     pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
     /// The cache mounts that were cleared, if those that steps use are to be.
     pub(crate) cleared_mounts: Option<Mutex<HashSet<CacheMountKey>>>,
+    pub(crate) ssh: &'a BTreeMap<String, Arc<kiln_ssh::Agent>>,
     pub(crate) memory: Memory,
 }
 
@@ -123,6 +124,7 @@ fn build(
         found: Mutex::default(),
         secrets: &request.secrets,
         cleared_mounts: request.no_cache_mounts.then(Mutex::default),
+        ssh: &request.ssh,
         memory: Memory::new(contexts.main_path(), &dockerfile.name, &plan),
     };
     let targets: Vec<_> = plan.platforms.iter().filter_map(|platform| platform.target).collect();

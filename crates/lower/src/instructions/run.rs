@@ -29,6 +29,7 @@ pub(super) fn lower(step: &mut Step<'_>, run: &Run) -> Result<(), LowerError> {
         ulimits: options.ulimits.clone(),
         extra_hosts: options.extra_hosts.clone(),
         cgroup_parent: options.cgroup_parent.clone(),
+        resources: options.resources.clone(),
         ..Exec::default()
     };
     let script = run.script();
@@ -130,8 +131,9 @@ fn security(step: &Step<'_>, run: &Run) -> Result<Security, LowerError> {
         Some(flag) => match flag.value {
             ast::Security::Sandbox => Ok(Security::Sandbox),
             ast::Security::Insecure if step.build.options.allow_insecure => Ok(Security::Insecure),
-            ast::Security::Insecure => Err(LowerError::new("`--security=insecure` is not allowed", flag.span)
-                .hint("kiln confines every step; leave the flag out")),
+            ast::Security::Insecure => Err(LowerError::new("`--security=insecure` is not allowed", flag.span).hint(
+                "allow it with `--allow security.insecure`, if you trust this Dockerfile with the whole machine",
+            )),
         },
     }
 }

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod calls;
+mod cgroups;
 mod confinement;
 mod fixture;
 mod life;

@@ -2,7 +2,7 @@
 
 use super::contexts;
 use super::output;
-use super::secret;
+use super::steps::StepArgs;
 use crate::commands::call;
 use crate::error::UsageError;
 use crate::progress::ModeChoice;
@@ -10,7 +10,7 @@ use crate::values;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use kiln_engine::{AutoCacheMode, NamedContextSource, Output};
-use kiln_graph::{HostEntry, Network, Platform, Ulimit};
+use kiln_graph::Platform;
 use std::path::PathBuf;
 
 /// Options of `kiln build`.
@@ -65,22 +65,6 @@ pub(crate) struct BuildArgs {
     #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub(super) pull: bool,
 
-    /// A secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME][,type=file|env]
-    #[arg(long = "secret", value_name = "SECRET", value_parser = secret::parse)]
-    pub(super) secrets: Vec<secret::Secret>,
-    /// The network of RUN steps
-    #[arg(long, value_name = "default|none|host", default_value = "default", value_parser = values::network)]
-    pub(super) network: Network,
-    /// A further line of /etc/hosts in RUN steps
-    #[arg(long = "add-host", value_name = "HOST:IP", value_parser = values::host)]
-    pub(super) add_hosts: Vec<HostEntry>,
-    /// The size of /dev/shm in RUN steps, for instance 128m
-    #[arg(long, value_name = "BYTES", value_parser = values::size)]
-    pub(super) shm_size: Option<u64>,
-    /// A resource limit of RUN steps
-    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit)]
-    pub(super) ulimits: Vec<Ulimit>,
-
     /// Where the result goes: type=image|oci|docker|local|tar[,dest=PATH][,tar=false]
     /// [,compression=gzip|zstd|uncompressed]; a directory; or `-` [default: type=image]
     #[arg(short, long = "output", value_name = "OUTPUT", value_parser = output::parse)]
@@ -108,6 +92,9 @@ pub(crate) struct BuildArgs {
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
     #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub(super) quiet: bool,
+
+    #[command(flatten)]
+    pub(super) steps: StepArgs,
 }
 
 impl BuildArgs {

@@ -6,6 +6,8 @@ pub(super) mod output;
 pub(super) mod request;
 mod results;
 mod secret;
+mod ssh;
+mod steps;
 
 pub(crate) use args::BuildArgs;
 

@@ -2,7 +2,7 @@
 //! anything is built: contexts that do not exist, archives that would go to a terminal.
 
 use super::args::BuildArgs;
-use super::contexts;
+use super::{contexts, ssh, steps};
 use crate::error::{CliError, UsageError};
 use crate::values;
 use kiln_engine::{AutoCacheMode, BuildRequest, ContextSource, Destination, DockerfileSource, NoCache, Output};
@@ -40,11 +40,15 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
         auto_cache: auto_cache(args.auto_cache)?,
         no_cache_mounts: args.no_cache_mounts,
         pull: args.pull,
-        network: args.network,
-        extra_hosts: args.add_hosts,
-        shm_size: args.shm_size,
-        ulimits: args.ulimits,
-        secrets: args.secrets.into_iter().map(|secret| (secret.id, secret.source)).collect(),
+        entitlements: steps::entitlements(&args.steps.allow),
+        network: args.steps.network,
+        extra_hosts: args.steps.add_hosts,
+        shm_size: args.steps.shm_size,
+        ulimits: args.steps.ulimits,
+        cgroup_parent: args.steps.cgroup_parent,
+        resources: args.steps.resources.resources()?,
+        secrets: args.steps.secrets.into_iter().map(|secret| (secret.id, secret.source)).collect(),
+        ssh: ssh::open(args.steps.ssh)?,
         outputs: args.outputs,
     })
 }

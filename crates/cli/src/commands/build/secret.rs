@@ -3,9 +3,10 @@
 use super::output;
 use crate::error::UsageError;
 use kiln_engine::{SecretSource, SecretValue};
-use std::env;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 /// A secret's id and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +58,25 @@ pub(super) fn parse(text: &str) -> Result<Secret, UsageError> {
         })?;
         SecretSource::Value(SecretValue(value.into_vec()))
     } else {
-        SecretSource::File(PathBuf::from(file.unwrap_or_else(|| id.clone())))
+        let path = PathBuf::from(file.unwrap_or_else(|| id.clone()));
+        check(&path).map_err(|what| UsageError::new(format!("bad secret `{text}`: {what}")))?;
+        SecretSource::File(path)
     };
     Ok(Secret { id, source })
+}
+
+/// Finds what could only go wrong when a step needs the secret. What is no regular file may become one of any size.
+fn check(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(format!("there is no file `{shown}`")),
+        Err(error) => Err(format!("cannot look at `{shown}`: {error}")),
+        Ok(metadata) if metadata.is_dir() => Err(format!("`{shown}` is a directory")),
+        Ok(metadata) if metadata.len() > SecretValue::MAX_SIZE => {
+            Err(format!("`{shown}` is larger than {} bytes", SecretValue::MAX_SIZE))
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -68,24 +85,38 @@ mod tests {
 
     #[test]
     fn forms() {
-        let file = |path: &str| SecretSource::File(PathBuf::from(path));
-        for (text, expected) in [
-            ("id=a,src=f", file("f")),
-            ("id=a,source=f,type=file", file("f")),
-            ("id=a-file", file("a-file")),
-            ("type=file,id=HOME", file("HOME")),
-        ] {
-            let secret = parse(text).unwrap();
-            assert_eq!(secret.source, expected, "{text}");
+        // Tests run in the crate's directory.
+        let file = SecretSource::File(PathBuf::from("Cargo.toml"));
+        for text in
+            ["id=a,src=Cargo.toml", "id=a,source=Cargo.toml,type=file", "id=Cargo.toml", "type=file,id=Cargo.toml"]
+        {
+            assert_eq!(parse(text).unwrap().source, file, "{text}");
         }
         let home = SecretSource::Value(SecretValue(env::var_os("HOME").unwrap().into_vec()));
         for text in ["id=a,env=HOME", "id=HOME", "id=HOME,type=env", "id=a,type=env,src=HOME"] {
             assert_eq!(parse(text).unwrap().source, home, "{text}");
         }
-        for bad in
-            ["", "a", "src=f", "id=", "id=a,x=y", "id=a,src=f,env=HOME", "id=a,type=b", "id=a,env=KILN_SURELY_NOT_SET"]
-        {
-            assert!(parse(bad).is_err(), "{bad}");
+        let large = tempfile::NamedTempFile::new().unwrap();
+        large.as_file().set_len(SecretValue::MAX_SIZE + 1).unwrap();
+        let large = format!("id=a,src={}", large.path().display());
+        for (bad, message) in [
+            ("", "has no value"),
+            ("a", "`a` has no value"),
+            ("src=Cargo.toml", "it has no `id`"),
+            ("id=", "it has no `id`"),
+            ("id=a,x=y", "unknown field `x`"),
+            ("id=a,src=Cargo.toml,env=HOME", "not both"),
+            ("id=a,type=b", "unknown type `b`"),
+            ("id=a,type=b,src=Cargo.toml", "unknown type `b`"),
+            ("id=a,env=KILN_SURELY_NOT_SET", "there is no variable `KILN_SURELY_NOT_SET`"),
+            ("id=a,src=none", "there is no file `none`"),
+            ("id=none", "there is no file `none`"),
+            ("type=file,id=HOME", "there is no file `HOME`"),
+            ("id=a,src=src", "`src` is a directory"),
+            (&large, "is larger than 512000 bytes"),
+        ] {
+            let error = parse(bad).unwrap_err();
+            assert!(error.message.contains(message), "{bad}: {}", error.message);
         }
     }
 }

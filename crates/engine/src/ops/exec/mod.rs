@@ -3,12 +3,15 @@
 mod auto_cache;
 mod environment;
 mod key;
+mod limits;
 mod log;
 mod mounts;
 pub(crate) mod secret;
+mod ssh;
 
 pub(crate) use environment::{copy_root_metadata, network_files};
 pub(crate) use key::key_parts;
+pub(crate) use limits::{cgroup, not_started};
 pub(crate) use mounts::or_empty;
 
 use crate::build::{Made, StepContext};
@@ -97,7 +100,7 @@ fn spec(
     if let Some(size) = exec.shm_size {
         spec.shm_size = size;
     }
-    spec.cgroup_parent.clone_from(&exec.cgroup_parent);
+    spec.cgroup = cgroup(exec.cgroup_parent.as_deref(), &exec.resources);
     for limit in &exec.ulimits {
         let resource = environment::resource(&limit.name).ok_or_else(|| {
             EngineError::new(ErrorKind::User, format!("unknown resource limit `{}`", limit.name))
@@ -112,10 +115,7 @@ fn spec(
 /// Runs the process to its end and passes on what it says.
 fn run(exec: &Exec, spec: &Spec, context: &StepContext<'_>) -> Result<(), EngineError> {
     context.check_cancelled()?;
-    let mut child = Sandbox::spawn(spec).map_err(|error| {
-        let kind = if error.exit_code().is_some() { ErrorKind::BuildFailed } else { ErrorKind::Internal };
-        EngineError::new(kind, format!("cannot run `{}`", command_line(exec))).with_source(error)
-    })?;
+    let mut child = Sandbox::spawn(spec).map_err(|error| not_started(&command_line(exec), error))?;
     let killer = child.killer();
     let _kill_on_cancel = context.cancel().on_cancel(move || killer.kill());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -129,10 +129,7 @@ fn run(exec: &Exec, spec: &Spec, context: &StepContext<'_>) -> Result<(), Engine
     if expected {
         return Ok(());
     }
-    let how = match exit.status {
-        kiln_sandbox::ExitStatus::Code(code) => format!("exit code {code}"),
-        kiln_sandbox::ExitStatus::Signal(signal) => format!("killed by signal {signal}"),
-    };
+    let how = limits::how(&exit, exec.resources.memory);
     let mut error = EngineError::new(ErrorKind::BuildFailed, format!("`{}` failed: {how}", command_line(exec)));
     error.log_tail = tail.into_lines();
     Err(error)

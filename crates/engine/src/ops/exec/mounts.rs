@@ -1,13 +1,14 @@
 //! The mounts of a RUN step: binds of other trees and caches, made ready for the sandbox.
 
 use super::auto_cache::{Injection, PureCache, explicit_key};
-use super::secret;
+use super::{secret, ssh};
 use crate::build::StepContext;
 use crate::error::{EngineError, ErrorKind};
 use crate::ops::file::{copy_into, everything};
 use crate::snapshot::{Output, Realized};
 use kiln_graph::{CacheSharing, Exec, Mount, MountKind, SecretTarget};
 use kiln_sandbox::Writable;
+use kiln_ssh::{Forward, SocketOwner};
 use kiln_store::{CacheMount, CacheMountKey, Sharing, TempDir};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -22,6 +23,7 @@ pub(crate) struct Prepared {
     pub(crate) mounts: Vec<kiln_sandbox::Mount>,
     /// Variables that mounts add to the environment.
     pub(crate) env: Vec<(String, String)>,
+    _agents: Vec<Forward>,
     _caches: BTreeMap<String, CacheMount>,
     _trees: Vec<Realized>,
 }
@@ -34,7 +36,13 @@ pub(crate) fn prepare(
     temporary: &TempDir,
     context: &StepContext<'_>,
 ) -> Result<Prepared, EngineError> {
-    let mut prepared = Prepared { mounts: Vec::new(), env: Vec::new(), _caches: BTreeMap::new(), _trees: Vec::new() };
+    let mut prepared = Prepared {
+        mounts: Vec::new(),
+        env: Vec::new(),
+        _agents: Vec::new(),
+        _caches: BTreeMap::new(),
+        _trees: Vec::new(),
+    };
     let caches = caches(exec, injected, inputs, context)?;
     for (number, mount) in exec.mounts.iter().enumerate() {
         let kind = match &mount.kind {
@@ -63,10 +71,12 @@ pub(crate) fn prepare(
                 }
                 kiln_sandbox::MountKind::Memory { data, mode: *mode, uid: *uid, gid: *gid }
             }
-            MountKind::Ssh { required: false, .. } => continue,
-            MountKind::Ssh { .. } => {
-                let text = "`RUN --mount=type=ssh,required` is not supported yet";
-                return Err(EngineError::new(ErrorKind::Unsupported, text));
+            MountKind::Ssh { id, required, mode, uid, gid } => {
+                let place = temporary.path().join(format!("ssh-agent-{number}"));
+                let owner = SocketOwner { mode: *mode, uid: *uid, gid: *gid };
+                let Some(forward) = ssh::forward(id, *required, &place, owner, context)? else { continue };
+                prepared._agents.push(forward);
+                bind_file(place)
             }
         };
         prepared.mounts.push(kiln_sandbox::Mount { target: PathBuf::from(&mount.target), kind });
@@ -83,6 +93,10 @@ pub(crate) fn prepare(
     }
     prepared._caches = caches;
     Ok(prepared)
+}
+
+fn bind_file(source: PathBuf) -> kiln_sandbox::MountKind {
+    kiln_sandbox::MountKind::Bind { source, subpath: PathBuf::new(), read_only: false, recursive: false }
 }
 
 /// Lower directories for an overlay, of which there must be at least one.

@@ -2,11 +2,8 @@
 
 use crate::build::StepContext;
 use crate::error::{EngineError, ErrorKind};
-use crate::request::SecretSource;
+use crate::request::{SecretSource, SecretValue};
 use std::io::Read;
-
-/// BuildKit's limit for one secret.
-const MAX_SIZE: u64 = 500 * 1024;
 
 /// The bytes of a secret; nothing if the user gave none of that id and the step can do without.
 pub(super) fn read(id: &str, required: bool, context: &StepContext<'_>) -> Result<Option<Vec<u8>>, EngineError> {
@@ -29,12 +26,12 @@ pub(crate) fn bytes(id: &str, source: &SecretSource) -> Result<Vec<u8>, EngineEr
             };
             let mut bytes = Vec::new();
             let file = std::fs::File::open(path).map_err(unreadable)?;
-            file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+            file.take(SecretValue::MAX_SIZE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
             bytes
         }
     };
-    if bytes.len() as u64 > MAX_SIZE {
-        let text = format!("the secret `{id}` is larger than {MAX_SIZE} bytes");
+    if bytes.len() as u64 > SecretValue::MAX_SIZE {
+        let text = format!("the secret `{id}` is larger than {} bytes", SecretValue::MAX_SIZE);
         return Err(EngineError::new(ErrorKind::User, text));
     }
     Ok(bytes)
