@@ -17,6 +17,7 @@ const PACKAGES: &[Package] = &[
     program("git", "git"),
     files("ca-certificates"),
     files("busybox-static"),
+    files("qemu-user-static"),
     program("docker-registry", "docker-registry"),
     program("skopeo", "skopeo"),
     program("openssl", "openssl"),

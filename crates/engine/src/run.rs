@@ -114,8 +114,8 @@ impl Engine {
                 return Err(EngineError::new(ErrorKind::User, text).with_hint("give more digits"));
             }
             // Of an index the image of this machine's platform.
-            let fits = |image: &Image| image.platform.parse().is_ok_and(|own: Platform| own.satisfies(&platform));
-            let chosen = found.iter().find(|(_, image)| fits(image)).or(found.first());
+            let of = |wanted: &Platform| found.iter().find(|(_, image)| image.platform == wanted.to_string());
+            let chosen = platform.compatible().iter().find_map(of).or(found.first());
             if let Some((_, image)) = chosen {
                 return self.registry().by_id(&image.config, &image.name).map_err(EngineError::from_image);
             }

@@ -49,11 +49,33 @@ impl Platform {
         Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
     }
 
-    /// Whether a program of `self` is what `wanted` asks for; a wanted platform without a variant takes any.
-    pub fn satisfies(&self, wanted: &Self) -> bool {
-        self.os == wanted.os
-            && self.architecture == wanted.architecture
-            && (wanted.variant.is_none() || self.variant == wanted.variant)
+    /// The platforms whose programs run where this one's do, the best first: itself, older variants, and the 32-bit architecture
+    /// that the processor has too. An image for any of them serves who asks for this one, as with containerd.
+    pub fn compatible(&self) -> Vec<Self> {
+        let mut found = vec![self.clone()];
+        let mut add = |architecture: &str, variant: Option<String>| {
+            found.push(Self { os: self.os.clone(), architecture: architecture.to_owned(), variant });
+        };
+        let number = |variant: &Option<String>| variant.as_ref()?.strip_prefix('v')?.parse::<u8>().ok();
+        match self.architecture.as_str() {
+            "amd64" => {
+                for older in (1..number(&self.variant).unwrap_or(1)).rev() {
+                    add("amd64", (older > 1).then(|| format!("v{older}")));
+                }
+                add("386", None);
+            }
+            "arm" => {
+                (5..number(&self.variant).unwrap_or(7)).rev().for_each(|older| add("arm", Some(format!("v{older}"))))
+            }
+            "arm64" => {
+                if self.variant.is_some() {
+                    add("arm64", None);
+                }
+                (5..=8).rev().for_each(|older| add("arm", Some(format!("v{older}"))));
+            }
+            _ => {}
+        }
+        found
     }
 
     /// Normal form of the parts as an image's config or an index spells them.
@@ -114,6 +136,18 @@ mod tests {
             ("linux/amd64/v2", "linux/amd64/v2"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal, "{text}");
+        }
+        for (text, others) in [
+            ("linux/amd64", "linux/386"),
+            ("linux/amd64/v3", "linux/amd64/v2 linux/amd64 linux/386"),
+            ("linux/arm/v7", "linux/arm/v6 linux/arm/v5"),
+            ("linux/arm/v5", ""),
+            ("linux/arm64", "linux/arm/v8 linux/arm/v7 linux/arm/v6 linux/arm/v5"),
+            ("linux/s390x", ""),
+        ] {
+            let platform: Platform = text.parse().unwrap();
+            let compatible: Vec<String> = platform.compatible().iter().map(ToString::to_string).collect();
+            assert_eq!(compatible.join(" "), format!("{text} {others}").trim_end());
         }
         for bad in ["", "linux/", "linux//v7", "a/b/c/d", "linux/am d64"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
+use crate::machine::Machine;
 use crate::spec::Spec;
 
 /// The sandbox could not be set up, or its program not be executed.
@@ -69,6 +70,14 @@ pub enum SpawnError {
         /// The program as given.
         program: String,
     },
+    /// The program is for another machine, and the kernel has no interpreter for it, or none that the image has too.
+    #[error("exec `{program}`: it is a program for another machine")]
+    Foreign {
+        /// The program as given.
+        program: String,
+        /// The machine.
+        machine: Machine,
+    },
     /// The program could not be executed.
     #[error("exec `{program}`")]
     Exec {
@@ -85,7 +94,7 @@ impl SpawnError {
     pub fn exit_code(&self) -> Option<i32> {
         match self {
             Self::NotInPath { .. } | Self::MissingInterpreter { .. } => Some(127),
-            Self::MagicLink { .. } => Some(126),
+            Self::MagicLink { .. } | Self::Foreign { .. } => Some(126),
             Self::Exec { source, .. } if source.raw_os_error() == Some(libc::ENOENT) => Some(127),
             Self::Exec { .. } => Some(126),
             Self::Invalid { .. }
@@ -217,6 +226,11 @@ pub(crate) fn explain(failure: Failure, spec: &Spec, targets: &[PathBuf], head: 
 fn explain_exec(program: String, errno: Errno, head: &[u8]) -> SpawnError {
     if errno == Errno::NOENT && !program.contains('/') && head.is_empty() {
         return SpawnError::NotInPath { program };
+    }
+    if let Some(machine) = Machine::of_elf(head).filter(|machine| machine.is_foreign())
+        && matches!(errno, Errno::NOEXEC | Errno::NOENT)
+    {
+        return SpawnError::Foreign { program, machine };
     }
     match crate::exec::interpreter(head) {
         Some(interpreter) if errno == Errno::NOENT => {

@@ -105,8 +105,8 @@ pub(crate) fn run(plan: &mut Plan) -> Failure {
             }
         }
     }
-    // The head tells the parent which interpreter is missing.
-    if worst == Errno::NOENT
+    // The head tells the parent which interpreter is missing, or which machine the program is for.
+    if matches!(worst, Errno::NOENT | Errno::NOEXEC)
         && let Some(candidate) = plan.executable.candidates.get(last)
     {
         let head = &mut plan.outcome.head;

@@ -42,6 +42,7 @@ mod child;
 mod clone;
 mod error;
 mod exec;
+mod machine;
 mod mounts;
 mod openat2;
 mod overlay;
@@ -53,6 +54,7 @@ mod system;
 mod wait;
 
 pub use error::SpawnError;
+pub use machine::Machine;
 pub use spec::{
     Cgroup, Limits, Mount, MountKind, Network, Output, Rlimit, Root, Security, Spec, Stdin, User, Writable,
 };

@@ -97,6 +97,21 @@ impl Store {
         Ok(Some(found.image))
     }
 
+    /// The images of a name, by platform.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn images_named(&self, name: &str) -> Result<Vec<Image>> {
+        self.0.db().read(|sql| {
+            let mut select = sql.prepare_cached(
+                "SELECT id, used, name, platform, config, manifest, created, size, pulled, image_index FROM images
+                 WHERE name = ? ORDER BY platform",
+            )?;
+            let found = select.query_map([name], Found::from_row)?.collect::<Result<Vec<_>, _>>()?;
+            found.into_iter().map(|found| found.complete(sql).map(|found| found.image)).collect()
+        })
+    }
+
     /// All images, by name.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod cache_mounts;
 mod contents;
 mod context;
 mod copy;
+mod emulation;
 mod errors;
 mod images;
 mod instructions;

@@ -151,3 +151,63 @@ fn what_cannot_hold_an_index() {
     // The same platform twice is one.
     kiln.build(["--platform=linux/arm64", "--platform=linux/arm64/v8", "-o", &docker]).succeeds();
 }
+
+#[test]
+fn base_images_of_the_platform_asked_for() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM scratch\nARG TARGETPLATFORM\nLABEL for=$TARGETPLATFORM\nCOPY Dockerfile /\n");
+    let layout = kiln.path("many");
+    let output = format!("type=oci,tar=false,dest={}", layout.display());
+    kiln.build(["--platform=linux/386,linux/amd64/v2,linux/arm64,linux/arm/v6", "-o", &output]).succeeds();
+    // As registries have it: what tells of an image stands beside it, for no platform.
+    let mut top = json(&layout.join("index.json"));
+    let mut index = blob(&layout, &top["manifests"][0]["digest"]);
+    let mut provenance = index["manifests"][0].clone();
+    provenance["platform"] = serde_json::json!({"os": "unknown", "architecture": "unknown"});
+    index["manifests"].as_array_mut().unwrap().insert(0, provenance);
+    let bytes = index.to_string().into_bytes();
+    let digest = kiln_digest::Digest::of_bytes(&bytes);
+    fs::write(layout.join("blobs/sha256").join(digest.hex()), &bytes).unwrap();
+    top["manifests"][0]["digest"] = digest.to_string().into();
+    top["manifests"][0]["size"] = bytes.len().into();
+    fs::write(layout.join("index.json"), top.to_string()).unwrap();
+
+    kiln.write("Dockerfile", "FROM many\nCOPY Dockerfile /second\n");
+    let context = format!("--build-context=many=oci-layout://{}", layout.display());
+    for (wanted, found) in [
+        ("linux/386", "linux/386"),
+        ("linux/amd64", "linux/386"),
+        ("linux/amd64/v3", "linux/amd64/v2"),
+        ("linux/arm64/v8", "linux/arm64"),
+        ("linux/arm", "linux/arm/v6"),
+        ("aarch64", "linux/arm64"),
+    ] {
+        let image = kiln.image([&context, "--platform", wanted]);
+        assert_eq!(image.field("Labels")["for"], found, "{wanted}");
+        let asked: Vec<&str> = wanted.split('/').collect();
+        if let [_, architecture, ..] = asked[..] {
+            assert_eq!(image.config["architecture"], architecture);
+        }
+    }
+    for wanted in ["linux/arm/v5", "linux/s390x", "windows/amd64"] {
+        kiln.build([&context, "--platform", wanted])
+            .exits(1)
+            .stderr_has(&format!("has no image for `{wanted}`"))
+            .stderr_has("it has linux/386, linux/amd64/v2, linux/arm64, linux/arm/v6");
+    }
+}
+
+#[test]
+fn images_of_the_store_for_other_platforms() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM scratch\nARG TARGETPLATFORM\nLABEL for=$TARGETPLATFORM\nCOPY Dockerfile /\n");
+    kiln.build(["--platform=linux/s390x", "-t", "example.test/one"]).succeeds();
+    kiln.build(["--platform=linux/s390x,linux/arm/v6", "-t", "example.test/several"]).succeeds();
+    // An image that has but one platform serves all, with a warning; an index says what it has.
+    kiln.write("Dockerfile", "FROM example.test/one\nCOPY Dockerfile /second\n");
+    kiln.build(["--platform=linux/arm/v7"]).succeeds().stderr_has("InvalidBaseImagePlatform");
+    kiln.write("Dockerfile", "FROM example.test/several\nCOPY Dockerfile /second\n");
+    assert_eq!(kiln.image(["--platform=linux/arm/v7"]).field("Labels")["for"], "linux/arm/v6");
+    kiln.build(["--platform=linux/arm64"]).succeeds();
+    kiln.build(["--platform=linux/riscv64"]).exits(1).stderr_has("it has linux/arm/v6, linux/s390x");
+}

@@ -145,7 +145,11 @@ impl Images {
         let name = reference.to_string();
         let memo_key = format!("{name} {platform}");
         if !pull {
-            if let Some(image) = self.store.image(&name, &platform.to_string())? {
+            let image = match self.store.image(&name, &platform.to_string())? {
+                None => self.built(&name, platform)?,
+                image => image,
+            };
+            if let Some(image) = image {
                 return self.of_image_row(&name, &image, stop);
             }
             if let Some(remembered) = self.remembered(&memo_key)? {
@@ -161,6 +165,23 @@ impl Images {
         let value = serde_json::to_vec(&remembered).expect("a digest is JSON");
         self.store.put_memo(MEMO, memo_key.as_bytes(), &value)?;
         Ok(found)
+    }
+
+    /// The image that was built under a name and serves a platform that it was not built for: one for a compatible platform. One
+    /// that is not part of an index serves all, as it does in Docker's image store.
+    fn built(&self, name: &str, platform: &Platform) -> Result<Option<Image>, ImageError> {
+        let images = self.store.images_named(name)?;
+        let mut built: Vec<Image> = images.into_iter().filter(|image| !image.pulled).collect();
+        let of = |wanted: &Platform| built.iter().position(|image| image.platform == wanted.to_string());
+        if let Some(place) = platform.compatible().iter().find_map(of) {
+            return Ok(Some(built.swap_remove(place)));
+        }
+        if built.iter().any(|image| image.index.is_some()) {
+            let available: Vec<String> = built.into_iter().map(|image| image.platform).collect();
+            let available = available.join(", ");
+            return Err(ImageError::NoPlatform { reference: name.to_owned(), platform: platform.clone(), available });
+        }
+        Ok(built.pop())
     }
 
     /// An image of the store by its id, the digest of its config.
@@ -383,15 +404,16 @@ fn choose<'a>(name: &str, index: &'a ImageIndex, platform: &Platform) -> Result<
         let (os, architecture) = (found.os().to_string(), found.architecture().to_string());
         Some(Platform::from_parts(&os, &architecture, found.variant().as_deref()))
     };
-    let entries = index.manifests();
-    let exact = entries.iter().find(|entry| platform_of(entry).as_ref() == Some(platform));
-    let found =
-        exact.or_else(|| entries.iter().find(|e| platform_of(e).is_some_and(|found| found.satisfies(platform))));
+    // What tells of an image, such as its provenance, is for no platform.
+    let is_image = |entry: &&Descriptor| platform_of(entry).is_none_or(|platform| platform.os != "unknown");
+    let entries: Vec<&Descriptor> = index.manifests().iter().filter(is_image).collect();
+    let of = |wanted: &Platform| entries.iter().copied().find(|entry| platform_of(entry).as_ref() == Some(wanted));
+    let found = platform.compatible().iter().find_map(of);
     // An index of one image without a platform says that it runs anywhere.
-    let only = entries.first().filter(|entry| entries.len() == 1 && entry.platform().is_none());
+    let only = entries.first().copied().filter(|entry| entries.len() == 1 && entry.platform().is_none());
     found.or(only).ok_or_else(|| {
         let available: Vec<String> =
-            entries.iter().filter_map(platform_of).filter(|p| p.os != "unknown").map(|p| p.to_string()).collect();
+            entries.iter().filter_map(|entry| platform_of(entry)).map(|platform| platform.to_string()).collect();
         ImageError::NoPlatform {
             reference: name.to_owned(),
             platform: platform.clone(),

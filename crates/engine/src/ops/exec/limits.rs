@@ -1,5 +1,6 @@
 //! What a step may use of the machine, and what is said when it wanted more.
 
+use super::foreign;
 use crate::error::{EngineError, ErrorKind};
 use kiln_graph::Resources;
 use kiln_sandbox::{Cgroup, Exit, ExitStatus, Limits, SpawnError};
@@ -33,6 +34,7 @@ pub(crate) fn not_started(what: &str, error: SpawnError) -> EngineError {
                 "limits need control groups that kiln may make: leave them out, or name a group of yours with `--cgroup-parent`",
             )
         }
+        SpawnError::Foreign { program, machine } => foreign::explain(what, program, *machine),
         _ if error.exit_code().is_some() => EngineError::new(ErrorKind::BuildFailed, message),
         _ => EngineError::new(ErrorKind::Internal, message),
     }

@@ -2,6 +2,7 @@
 
 mod auto_cache;
 mod environment;
+mod foreign;
 mod key;
 mod limits;
 mod log;
