@@ -15,7 +15,6 @@ use kiln_dockerfile::ast::{self, From, Instruction, InstructionKind};
 use kiln_dockerfile::{SourceMap, Span};
 use kiln_graph::Platform;
 use kiln_lower::{Lowered, MountUse, description};
-use std::sync::Arc;
 
 /// What [`Engine::check`] found.
 #[derive(Debug)]
@@ -105,7 +104,7 @@ impl Engine {
     pub fn check(&self, request: &BuildRequest) -> Result<Check, EngineError> {
         let dockerfile = dockerfile::read(request)?;
         let parsed = dockerfile.parse()?;
-        let contexts = contexts::open(self, request, &dockerfile, &Arc::default())?;
+        let contexts = contexts::open(self, request, &dockerfile)?;
         let lowered = self.lower(request, &dockerfile, &parsed, request.target.is_none());
         let (facts, error) = match lowered {
             Ok(lowered) => (lowered.facts, None),

@@ -4,7 +4,7 @@
 //! disk out). Times are of the clock, then of all processors together: on a busy machine only the latter mean anything.
 
 use kiln_layer::{
-    ApplyOptions, BlobFormat, Builder, Meta, PackOptions, Stack, Tree, apply, decompress, decompress_ahead,
+    ApplyOptions, BlobFormat, Builder, Directory, Meta, PackOptions, Stack, Tree, apply, decompress, decompress_ahead,
     diff_digest, pack, write_layer,
 };
 use std::fs::File;
@@ -128,10 +128,11 @@ fn small_files(work: &Path) -> Outcome<()> {
     })?;
     builder.finish()?;
     print_each("30,000 small files, built", paths.len(), time);
+    let small = Directory::new(work.join("small"))?;
     let again = Builder::new(work.join("small-linked"), None)?;
     let ((), time) = timed(|| {
         for path in &paths {
-            again.link_from(path, &work.join("small").join(path))?;
+            again.link_from(path, &small, path, 0)?;
         }
         Ok(())
     })?;

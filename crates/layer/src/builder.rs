@@ -7,14 +7,14 @@
 //! metadata of [`Builder::implied`]. All methods take `&self` and may be called from several threads, as long as no two
 //! threads work on the same path. Directories get their times in [`Builder::finish`].
 
-use crate::at;
+use crate::directory::Directory;
+use crate::reading::with_buffer;
 use crate::tree::{Entry, Kind, Time, Tree, TreeError, is_plain, split};
-use crate::writing::{Meta, Target, make_file, make_node, set_meta, set_meta_at};
+use crate::writing::{Meta, Target, make_file, make_node, set_meta, set_meta_at, set_new_meta};
 use kiln_digest::ContentDigest;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -155,26 +155,27 @@ impl Builder {
     /// # Errors
     /// As [`Builder::directory`], and [`BuildError::Source`].
     pub fn file(&self, path: &Path, meta: &Meta, mut reader: impl Read) -> Result<(u64, ContentDigest), BuildError> {
-        let mut file = File::from(self.make(path, "create", make_file)?);
+        let mut file = File::from(self.make(path, "create", |parent, name| make_file(parent, name, meta.mode))?);
         let (size, digest) = copy(path, &mut reader, &mut file)?;
-        set_meta(file.as_fd(), meta).map_err(BuildError::io("set the metadata of", path))?;
+        set_new_meta(file.as_fd(), meta).map_err(BuildError::io("set the metadata of", path))?;
         self.bytes.fetch_add(size, Ordering::Relaxed);
         Ok((size, digest))
     }
 
-    /// Makes a regular file by a hard link to `existing`, a path of the host: a file of an earlier layer with the same bytes
-    /// and metadata. Two paths of one layer may be linked from the same file only if they are hard links of each other in
+    /// Makes a regular file of `size` bytes by a hard link to the one at `existing` in `layer`: a file of an earlier layer with the
+    /// same bytes and metadata. Two paths of one layer may be linked from the same file only if they are hard links of each other in
     /// the image, since exports and digests see them as such.
     ///
     /// # Errors
     /// As [`Builder::directory`]; where [`BuildError::is_unlinkable`], a copy may still succeed.
-    pub fn link_from(&self, path: &Path, existing: &Path) -> Result<u64, BuildError> {
-        let size = self.make(path, "link", |parent, name| {
-            rustix::fs::linkat(rustix::fs::CWD, existing, parent, name, AtFlags::empty())?;
-            Ok(at::entry_at(parent, name)?.size)
+    pub fn link_from(&self, path: &Path, layer: &Directory, existing: &Path, size: u64) -> Result<(), BuildError> {
+        let (from, from_name) = split(existing).ok_or_else(|| BuildError::Path { path: existing.to_owned() })?;
+        let from = layer.parent(from).map_err(BuildError::io("link from", existing))?;
+        self.make(path, "link", |parent, name| {
+            rustix::fs::linkat(from.as_fd(), from_name, parent, name, AtFlags::empty())
         })?;
         self.bytes.fetch_add(size, Ordering::Relaxed);
-        Ok(size)
+        Ok(())
     }
 
     /// Makes a symbolic link, replacing what the layer has there. The target is kept as written.
@@ -412,38 +413,25 @@ fn require_plain(path: &Path) -> Result<(), BuildError> {
     if is_plain(path) { Ok(()) } else { Err(BuildError::Path { path: path.to_owned() }) }
 }
 
-/// Large enough that the system calls don't show, small enough to stay in the processor's cache between read, hash and write.
-const COPY_BUFFER: usize = 128 * 1024;
-
-thread_local! {
-    /// One buffer a thread: 30,000 small files would otherwise map and unmap one each.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 /// Copies all of `reader` into `file`, hashing the bytes on their way.
 fn copy(path: &Path, reader: &mut impl Read, file: &mut File) -> Result<(u64, ContentDigest), BuildError> {
-    // Taken, not borrowed, because the reader might itself be at work on a layer.
-    let mut buffer = BUFFER.take();
-    buffer.resize(COPY_BUFFER, 0);
-    let mut hasher = blake3::Hasher::new();
-    let mut size = 0;
-    let copied = loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => break Ok(()),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                size += read as u64;
-                if let Err(source) = file.write_all(&buffer[..read]) {
-                    break Err(BuildError::Io { action: "write", path: path.to_owned(), source });
+    with_buffer(|buffer| {
+        let mut hasher = blake3::Hasher::new();
+        let mut size = 0;
+        loop {
+            match reader.read(buffer) {
+                Ok(0) => return Ok((size, ContentDigest::from_bytes(*hasher.finalize().as_bytes()))),
+                Ok(read) => {
+                    hasher.update(&buffer[..read]);
+                    size += read as u64;
+                    let written = file.write_all(&buffer[..read]);
+                    written.map_err(|source| BuildError::Io { action: "write", path: path.to_owned(), source })?;
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(BuildError::Source { path: path.to_owned(), source }),
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => break Err(BuildError::Source { path: path.to_owned(), source }),
         }
-    };
-    BUFFER.set(buffer);
-    copied?;
-    Ok((size, ContentDigest::from_bytes(*hasher.finalize().as_bytes())))
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use crate::at::{self, Xattr};
 use crate::overlay::{self, Namespace};
+use crate::reading::{self, FileReader};
 use crate::tree::{Entry, Kind, TreeError};
 use crate::walk::{Visit, Walk};
 use kiln_digest::{ContentDigest, Hasher};
@@ -14,11 +15,10 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 /// A layer, measured.
@@ -39,27 +39,41 @@ impl Diff {
     }
 }
 
+/// A regular file of a layer, as far as whoever made it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownFile {
+    /// The digest of its bytes.
+    pub content: ContentDigest,
+    /// Whether it was given extended attributes.
+    pub has_xattrs: bool,
+}
+
 /// Measures the layer in `dir`, an overlay lower directory.
 ///
 /// # Errors
 /// [`TreeError`].
 pub fn diff_digest(dir: &Path) -> Result<Diff, TreeError> {
-    diff_digest_with(dir, &|_| None)
+    diff_digest_with(dir, &|_| None, &AtomicBool::new(false))
 }
 
-/// As [`diff_digest`], but the bytes of files whose digest is `known` by their path are not read: those that were hashed when
-/// they were copied, or linked from a layer.
+/// As [`diff_digest`], but files that are `known` by their path are not read: those that were hashed when they were copied, or
+/// linked from a layer. Fails once `stop` is true.
 ///
 /// # Errors
 /// [`TreeError`].
-pub fn diff_digest_with(dir: &Path, known: &dyn Fn(&Path) -> Option<ContentDigest>) -> Result<Diff, TreeError> {
+pub fn diff_digest_with(
+    dir: &Path,
+    known: &dyn Fn(&Path) -> Option<KnownFile>,
+    stop: &AtomicBool,
+) -> Result<Diff, TreeError> {
     let mut layer = Layer::new();
     let mut walk = Walk::new(dir)?;
     let root = Arc::clone(walk.root());
     while let Some(visit) = walk.next().transpose()? {
         layer.visit(&visit, known).map_err(|e| TreeError::io("read the attributes of", &visit.path, e))?;
+        reading::check(stop).map_err(|e| TreeError::io("read", &visit.path, e))?;
     }
-    layer.hash_files(&root)?;
+    layer.hash_files(&root, stop)?;
     Ok(layer.digest())
 }
 
@@ -101,7 +115,7 @@ impl Layer {
         }
     }
 
-    fn visit(&mut self, visit: &Visit, known: &dyn Fn(&Path) -> Option<ContentDigest>) -> rustix::io::Result<()> {
+    fn visit(&mut self, visit: &Visit, known: &dyn Fn(&Path) -> Option<KnownFile>) -> rustix::io::Result<()> {
         let entry = &visit.entry;
         if entry.kind == Kind::Socket {
             return Ok(());
@@ -112,17 +126,19 @@ impl Layer {
             let first = *self.links.entry((entry.dev, entry.ino)).or_insert(index);
             same_as = (first != index).then_some(first);
         }
+        let known = if entry.is_file() && same_as.is_none() { known(&visit.path) } else { None };
         let (xattrs, opaque) = match &visit.directory {
             Some(directory) => {
                 (at::xattrs_of_fd(directory.as_fd())?, overlay::is_opaque(directory.as_fd(), self.namespace)?)
             }
             None if same_as.is_some() || entry.is_whiteout() => (Vec::new(), false),
+            None if known.is_some_and(|known| !known.has_xattrs) => (Vec::new(), false),
             None => (at::xattrs_at(visit.parent.as_fd(), &visit.name)?, false),
         };
         let mut content = None;
         if entry.is_file() && same_as.is_none() {
             self.size += entry.size;
-            content = known(&visit.path);
+            content = known.map(|known| known.content);
             if content.is_none() {
                 self.to_hash.push(ToHash { index, size: entry.size });
             }
@@ -133,7 +149,7 @@ impl Layer {
     }
 
     /// Hashes the files' bytes, large files first so that the last one doesn't leave the other threads idle.
-    fn hash_files(&mut self, root: &Arc<OwnedFd>) -> Result<(), TreeError> {
+    fn hash_files(&mut self, root: &Arc<OwnedFd>, stop: &AtomicBool) -> Result<(), TreeError> {
         let mut to_hash = std::mem::take(&mut self.to_hash);
         let total: u64 = to_hash.iter().map(|file| file.size).sum();
         let mut workers = thread::available_parallelism().map_or(1, usize::from).min(8);
@@ -144,10 +160,9 @@ impl Layer {
         let next = AtomicUsize::new(0);
         let hash_some = || {
             let mut hashed = Vec::new();
-            let mut buffer = vec![0; READ_BUFFER];
             while let Some(file) = to_hash.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let path = &self.found[file.index].path;
-                hashed.push((file.index, hash_file(root, path, &mut buffer)?));
+                hashed.push((file.index, hash_file(root, path, file.size, stop)?));
             }
             Ok::<_, TreeError>(hashed)
         };
@@ -220,21 +235,10 @@ fn hash_entry(hasher: &mut Hasher, found: &Found) {
     }
 }
 
-/// Large enough for the hash's widest instructions, small enough for the processor's cache.
-const READ_BUFFER: usize = 256 * 1024;
-
-fn hash_file(root: &Arc<OwnedFd>, path: &Path, buffer: &mut [u8]) -> Result<ContentDigest, TreeError> {
+fn hash_file(root: &OwnedFd, path: &Path, size: u64, stop: &AtomicBool) -> Result<ContentDigest, TreeError> {
     let file = at::open_beneath(root.as_fd(), path, OFlags::RDONLY | OFlags::NONBLOCK);
-    let mut file = File::from(file.map_err(|e| TreeError::io("open", path, e))?);
-    let mut hasher = blake3::Hasher::new();
-    loop {
-        match file.read(buffer) {
-            Ok(0) => return Ok(ContentDigest::from_bytes(*hasher.finalize().as_bytes())),
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(TreeError::io("read", path, error)),
-        };
-    }
+    let file = File::from(file.map_err(|e| TreeError::io("open", path, e))?);
+    reading::hash(FileReader::new(file, size, stop)).map_err(|e| TreeError::io("read", path, e))
 }
 
 #[cfg(test)]

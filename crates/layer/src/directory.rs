@@ -47,7 +47,7 @@ impl Directory {
     }
 
     /// The directory at `path`, kept open until others are asked for.
-    fn parent(&self, path: &Path) -> rustix::io::Result<Arc<OwnedFd>> {
+    pub(crate) fn parent(&self, path: &Path) -> rustix::io::Result<Arc<OwnedFd>> {
         let mut last = self.last_parents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, directory)) = last.iter().rev().find(|(known, _)| known == path) {
             return Ok(Arc::clone(directory));

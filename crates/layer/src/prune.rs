@@ -3,6 +3,7 @@
 
 use crate::at;
 use crate::overlay::Namespace;
+use crate::reading::{self, FileReader};
 use crate::tree::{Entry, Tree, TreeError};
 use crate::walk::{Visit, Walk};
 use crate::writing::timestamps;
@@ -16,6 +17,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Why an upper directory could not be made into a layer.
 #[derive(Debug, thiserror::Error)]
@@ -37,20 +39,21 @@ pub enum PruneError {
 
 /// Removes from the upper directory `upper` what says nothing about the base that it was mounted over: directories and files
 /// that don't differ from the base's (mode, owner, attributes, time, bytes), whiteouts of what the base doesn't have,
-/// and overlayfs's own attributes but for the opaque mark. Directories that stay keep their times.
+/// and overlayfs's own attributes but for the opaque mark. Directories that stay keep their times. Fails once `stop` is true.
 ///
 /// # Errors
 /// [`PruneError`].
-pub fn prune_unchanged(upper: &Path, base: &dyn Tree) -> Result<(), PruneError> {
+pub fn prune_unchanged(upper: &Path, base: &dyn Tree, stop: &AtomicBool) -> Result<(), PruneError> {
     let namespace = Namespace::of_process();
     let mut pruning =
-        Pruning { base, namespace, opaque: HashSet::new(), directories: Vec::new(), touched: HashSet::new() };
+        Pruning { base, namespace, stop, opaque: HashSet::new(), directories: Vec::new(), touched: HashSet::new() };
     let mut walk = Walk::new(upper)?;
     let root = Arc::clone(walk.root());
     let root_entry = at::entry_of_fd(root.as_fd()).map_err(|e| TreeError::io("stat", upper, e))?;
     pruning.strip(upper, &at::proc_path(root.as_fd(), OsStr::new(".")))?;
     while let Some(visit) = walk.next().transpose()? {
         pruning.visit(&visit)?;
+        reading::check(stop).map_err(|e| TreeError::io("read", &visit.path, e))?;
     }
     pruning.remove_directories(&root, &root_entry)
 }
@@ -58,6 +61,7 @@ pub fn prune_unchanged(upper: &Path, base: &dyn Tree) -> Result<(), PruneError> 
 struct Pruning<'a> {
     base: &'a dyn Tree,
     namespace: Namespace,
+    stop: &'a AtomicBool,
     /// Opaque directories: what the base has below them can't be seen.
     opaque: HashSet<PathBuf>,
     /// Parents before what they hold.
@@ -137,8 +141,9 @@ impl Pruning<'_> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&visit.parent, &visit.name, flags, Mode::empty());
         let file = file.map_err(|e| TreeError::io("open", &visit.path, e))?;
-        have_same_bytes(File::from(file), self.base.open(&visit.path)?)
-            .map_err(|e| TreeError::io("read", &visit.path, e))
+        let one = FileReader::new(File::from(file), upper.size, self.stop);
+        let other = FileReader::new(self.base.open(&visit.path)?, below.size, self.stop);
+        have_same_bytes(one, other).map_err(|e| TreeError::io("read", &visit.path, e))
     }
 
     /// Removes empty directories that don't differ from the base's, deepest first, and gives those that stay their times.
@@ -190,21 +195,22 @@ fn is_same_entry(upper: &Entry, below: &Entry) -> bool {
         && upper.mtime == below.mtime
 }
 
-fn have_same_bytes(mut one: File, mut other: File) -> std::io::Result<bool> {
-    let mut buffers = [vec![0; 64 * 1024], vec![0; 64 * 1024]];
-    loop {
-        let [mine, theirs] = &mut buffers;
-        let length = one.read(mine)?;
-        if length == 0 {
-            return Ok(other.read(theirs)? == 0);
+fn have_same_bytes(mut one: FileReader<'_>, mut other: FileReader<'_>) -> std::io::Result<bool> {
+    reading::with_buffer(|buffer| {
+        let (mine, theirs) = buffer.split_at_mut(buffer.len() / 2);
+        loop {
+            let length = one.read(mine)?;
+            if length == 0 {
+                return Ok(other.read(theirs)? == 0);
+            }
+            match other.read_exact(&mut theirs[..length]) {
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+                Err(error) => return Err(error),
+                Ok(()) if mine[..length] != theirs[..length] => return Ok(false),
+                Ok(()) => {}
+            }
         }
-        match other.read_exact(&mut theirs[..length]) {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
-            Err(error) => return Err(error),
-            Ok(()) if mine[..length] != theirs[..length] => return Ok(false),
-            Ok(()) => {}
-        }
-    }
+    })
 }
 
 fn set_time(root: BorrowedFd<'_>, path: &Path, entry: &Entry) -> Result<(), TreeError> {

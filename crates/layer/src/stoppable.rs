@@ -1,10 +1,11 @@
 //! Readers and writers that can be told to stop: what takes long in this crate is one file or one stream, and its bytes pass
 //! through here.
 
+use crate::reading::check;
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-/// A reader or writer that fails once a flag is set. Whoever set it knows why, so the error says little.
+/// A reader or writer that fails once a flag is set.
 #[derive(Debug)]
 pub struct Stoppable<'a, T> {
     inner: T,
@@ -16,23 +17,18 @@ impl<'a, T> Stoppable<'a, T> {
     pub fn new(inner: T, stop: &'a AtomicBool) -> Self {
         Self { inner, stop }
     }
-
-    fn check(&self) -> io::Result<()> {
-        // Not `Interrupted`, which would be tried again.
-        if self.stop.load(Ordering::Relaxed) { Err(io::Error::other("stopped")) } else { Ok(()) }
-    }
 }
 
 impl<T: Read> Read for Stoppable<'_, T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.check()?;
+        check(self.stop)?;
         self.inner.read(buffer)
     }
 }
 
 impl<T: Write> Write for Stoppable<'_, T> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.check()?;
+        check(self.stop)?;
         self.inner.write(buffer)
     }
 
@@ -44,6 +40,7 @@ impl<T: Write> Write for Stoppable<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn bytes_pass_until_told_otherwise() {

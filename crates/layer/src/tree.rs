@@ -4,12 +4,13 @@
 //! No method follows a symbolic link in any component; who wants links followed calls [`resolve`] first, which never leaves
 //! the root. A tree must not change while it is read: [`crate::Stack`] remembers what it found.
 
-use kiln_digest::ContentDigest;
+use crate::reading::{self, FileContent};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// A read-only view of files below one root.
 pub trait Tree: Send + Sync {
@@ -38,14 +39,13 @@ pub trait Tree: Send + Sync {
     /// As [`Tree::entry`], and [`TreeError::NotFound`].
     fn xattrs(&self, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, TreeError>;
 
-    /// The digest of a regular file's bytes. `entry` is what [`Tree::entry`] gave for the path, so that a tree with a stat
-    /// cache can answer without reading.
+    /// What the regular file at `path` holds. `entry` is what [`Tree::entry`] gave for the path, so that a tree with a stat cache
+    /// can answer without reading. Once `stop` is true, reading fails.
     ///
     /// # Errors
     /// As [`Tree::open`], and what reading gives.
-    fn content(&self, path: &Path, entry: &Entry) -> Result<ContentDigest, TreeError> {
-        let _ = entry;
-        ContentDigest::of_reader(self.open(path)?).map_err(|source| TreeError::io("read", path, source))
+    fn content(&self, path: &Path, entry: &Entry, stop: &AtomicBool) -> Result<FileContent, TreeError> {
+        reading::file_content(self.open(path)?, path, entry.size, stop)
     }
 }
 

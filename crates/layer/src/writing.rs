@@ -225,6 +225,20 @@ pub(crate) fn set_meta(file: BorrowedFd<'_>, meta: &Meta) -> Result<()> {
     rustix::fs::futimens(file, &timestamps(meta.mtime))
 }
 
+/// As [`set_meta`], for a regular file that was just made by [`make_file`]: what it has already is not set again. In a store without
+/// surprises (set-group-id directories, a narrow umask) that leaves the time.
+pub(crate) fn set_new_meta(file: BorrowedFd<'_>, meta: &Meta) -> Result<()> {
+    let made = rustix::fs::fstat(file)?;
+    if made.st_uid == meta.uid
+        && made.st_gid == meta.gid
+        && made.st_mode & 0o7777 == meta.mode & 0o7777
+        && meta.xattrs.is_empty()
+    {
+        return rustix::fs::futimens(file, &timestamps(meta.mtime));
+    }
+    set_meta(file, meta)
+}
+
 /// As [`set_meta`], for what can't or mustn't be opened: links, devices, pipes.
 pub(crate) fn set_meta_at(parent: BorrowedFd<'_>, name: &OsStr, meta: &Meta, kind: &Kind) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
@@ -267,10 +281,10 @@ pub(crate) fn make_node(parent: BorrowedFd<'_>, name: &OsStr, kind: &Kind) -> Re
     rustix::fs::mknodat(parent, name, file_type, Mode::empty(), device)
 }
 
-/// Makes a new, empty file. Fails with `EEXIST` if anything is there.
-pub(crate) fn make_file(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
+/// Makes a new, empty file, with as much of the mode as the umask leaves. Fails with `EEXIST` if anything is there.
+pub(crate) fn make_file(parent: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+    rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode & 0o777))
 }
 
 /// Access and modification time are set alike: the former is never part of an image.

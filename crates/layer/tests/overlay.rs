@@ -8,6 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use support::{Listing, Mount, Times, build, changes, in_private_namespace, listing, path};
 
 fn stack(layers: &[PathBuf]) -> Stack {
@@ -95,7 +96,7 @@ fn pruning_keeps_what_a_mount_shows() {
         drop(mount);
 
         let base = stack(&dirs);
-        prune_unchanged(&upper, &base).unwrap();
+        prune_unchanged(&upper, &base, &AtomicBool::new(false)).unwrap();
         let all: Vec<_> = dirs.iter().chain([&upper]).cloned().collect();
         prop_assert_eq!(without_links(listing(&stack(&all), Times::Exact)), shown, "{}", script);
         if script == SCRIPTS[0] {
@@ -137,7 +138,7 @@ fn nothing_stays_of_what_was_merely_touched() {
     assert!(Command::new("sh").args(["-c", script]).current_dir(&merged).status().unwrap().success());
     drop(mount);
     assert!(upper.join("etc/deep/file").exists());
-    prune_unchanged(&upper, &stack(&[lower])).unwrap();
+    prune_unchanged(&upper, &stack(&[lower]), &AtomicBool::new(false)).unwrap();
     let left: Vec<_> = listing(&Directory::new(&upper).unwrap(), Times::Left).into_keys().collect();
     assert_eq!(left, [Path::new("etc"), Path::new("etc/other")]);
 }
@@ -153,7 +154,7 @@ fn references_to_lower_layers_are_refused() {
     std::fs::create_dir_all(upper.join("dir")).unwrap();
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::setxattr(upper.join("dir"), "trusted.overlay.redirect", b"/other", flags).unwrap();
-    let error = prune_unchanged(&upper, &stack(&[])).unwrap_err();
+    let error = prune_unchanged(&upper, &stack(&[]), &AtomicBool::new(false)).unwrap_err();
     assert!(
         error.to_string().contains("`dir` refers to a lower layer by the attribute `trusted.overlay.redirect`"),
         "{error}"

@@ -119,10 +119,21 @@ impl Store {
         &self.0.root
     }
 
-    /// Where stat caches of contexts and fetched repositories are kept: their names and contents are their owner's. Each must be written below
-    /// [`Store::temp_dir`] and renamed into place, and be able to tell that it is whole. [`Store::prune`] may remove any of them.
+    /// Where stat caches of contexts and fetched repositories are kept: their names and contents are their owner's. Each must be written
+    /// below [`Store::temp_dir`] and renamed into place, as [`Store::write_context`] does it for a file, and be able to tell that it is
+    /// whole. [`Store::prune`] may remove any of them.
     pub fn contexts_dir(&self) -> PathBuf {
         self.0.root.join("contexts")
+    }
+
+    /// Puts a file below [`Store::contexts_dir`], or replaces the one that is there, in one step.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_context(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let temporary = self.0.process.fresh_path()?;
+        std::fs::write(&temporary, bytes).map_err(|error| Error::io("write", &temporary, error))?;
+        std::fs::rename(&temporary, path).map_err(|error| Error::io("create", path, error))
     }
 }
 

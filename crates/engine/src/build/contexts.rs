@@ -9,10 +9,10 @@ use kiln_digest::ContentDigest;
 use kiln_graph::{Image, ImageLocation};
 use kiln_sources::image::Resolution;
 use kiln_sources::local::{IgnoreRules, LocalContext, read_ignore_rules};
+use kiln_store::Store;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// The name that the graph gives to the main context.
 const MAIN: &str = "context";
@@ -23,13 +23,8 @@ pub(crate) struct Contexts {
     open: HashMap<String, Arc<LocalContext>>,
 }
 
-/// Opens the contexts of a request. Reading them fails once `stop` is true.
-pub(crate) fn open(
-    engine: &Engine,
-    request: &BuildRequest,
-    dockerfile: &Dockerfile,
-    stop: &Arc<AtomicBool>,
-) -> Result<Contexts, EngineError> {
+/// Opens the contexts of a request.
+pub(crate) fn open(engine: &Engine, request: &BuildRequest, dockerfile: &Dockerfile) -> Result<Contexts, EngineError> {
     let ContextSource::Directory(directory) = &request.context;
     if !directory.is_dir() {
         let what = if directory.exists() { "is not a directory" } else { "does not exist" };
@@ -37,26 +32,21 @@ pub(crate) fn open(
     }
     let main = absolute(directory);
     let rules = read_ignore_rules(&main, dockerfile.path.as_deref()).map_err(EngineError::user)?;
-    let mut open = HashMap::from([(MAIN.to_owned(), open_one(engine, &main, rules, stop)?)]);
+    let mut open = HashMap::from([(MAIN.to_owned(), open_one(engine, &main, rules)?)]);
     for (name, source) in &request.contexts {
         if let NamedContextSource::Directory(path) = source {
             let path = absolute(path);
             let rules = read_ignore_rules(&path, None).map_err(EngineError::user)?;
-            open.insert(name.clone(), open_one(engine, &path, rules, stop)?);
+            open.insert(name.clone(), open_one(engine, &path, rules)?);
         }
     }
     Ok(Contexts { main, open })
 }
 
-fn open_one(
-    engine: &Engine,
-    path: &Path,
-    rules: IgnoreRules,
-    stop: &Arc<AtomicBool>,
-) -> Result<Arc<LocalContext>, EngineError> {
+fn open_one(engine: &Engine, path: &Path, rules: IgnoreRules) -> Result<Arc<LocalContext>, EngineError> {
     let name = ContentDigest::of_bytes(path.as_os_str().as_encoded_bytes());
     let digests = engine.store().contexts_dir().join(name.to_hex());
-    LocalContext::open(path, rules, Some(digests), Arc::clone(stop)).map(Arc::new).map_err(EngineError::user)
+    LocalContext::open(path, rules, Some(digests)).map(Arc::new).map_err(EngineError::user)
 }
 
 impl Contexts {
@@ -82,9 +72,9 @@ impl Contexts {
     }
 
     /// Keeps the digests of files for the next build. They only save time: nothing is lost with them.
-    pub(crate) fn save_digests(&self) {
+    pub(crate) fn save_digests(&self, store: &Store) {
         for context in self.open.values() {
-            let _ = context.save_digests();
+            let _ = context.save_digests(|path, bytes| store.write_context(path, bytes));
         }
     }
 

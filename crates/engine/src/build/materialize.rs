@@ -3,10 +3,9 @@
 
 use super::StepContext;
 use crate::error::EngineError;
-use crate::ops::file::{Earlier, copy_into_layer, everything, keep};
+use crate::ops::file::{Earlier, copy_into_layer, everything, keep, measure};
 use crate::snapshot::Realized;
 use kiln_digest::Hasher;
-use kiln_layer::diff_digest_with;
 use kiln_sources::local::LocalContext;
 use kiln_store::{LayerId, NewLayer};
 use std::path::PathBuf;
@@ -41,8 +40,7 @@ pub(super) fn context(
     let temporary = step.temp_dir()?;
     let fs = temporary.path().join("fs");
     let known = copy_into_layer(&fs, local, &copy, &selection, earlier.as_ref(), step.cancel())?;
-    let diff = diff_digest_with(&fs, &|path| known.get(path).copied())
-        .map_err(EngineError::internal("failed to read the context's layer"))?;
+    let diff = measure(&fs, &known, &step.cancel().flag())?;
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = store.commit_layer(&fs, new).map_err(EngineError::store)?;
     store.put_record(&key, &[], Some(layer.id)).map_err(EngineError::store)?;

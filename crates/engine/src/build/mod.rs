@@ -98,7 +98,7 @@ fn build(
     let inner = CancelToken::new();
     let to_cancel = inner.clone();
     let _forward = cancel.on_cancel(move || to_cancel.cancel());
-    let contexts = contexts::open(engine, request, &dockerfile, &inner.flag())?;
+    let contexts = contexts::open(engine, request, &dockerfile)?;
     let names = export::names(&request.tags)?;
     export::check(&request.outputs)?;
     let resolver = resolver::Resolver::new(engine, request.pull, inner.clone());
@@ -131,7 +131,7 @@ fn build(
     build.plan(&targets);
     let solved = kiln_solver::solve(&plan.graph, &targets, &build);
     // What was learnt about files is true whether or not the build succeeded.
-    contexts.save_digests();
+    contexts.save_digests(engine.store());
     let mut solved = solved?.into_iter();
     let (keys, layers): (Vec<_>, Vec<_>) = lock(&build.found).drain(..).unzip();
     // Only what is pruned first depends on it.

@@ -43,7 +43,7 @@ impl Build<'_> {
         if let Some(known) = lock(&self.selections.by_key).get(&key) {
             return Ok(Arc::clone(known));
         }
-        let selection = Arc::new(select(local, copy).map_err(EngineError::select)?);
+        let selection = Arc::new(select(local, copy, &self.cancel.flag()).map_err(EngineError::select)?);
         lock(&self.selections.by_digest).insert(selection.digest, Arc::clone(&selection));
         Ok(Arc::clone(lock(&self.selections.by_key).entry(key).or_insert(selection)))
     }
@@ -59,7 +59,7 @@ impl Build<'_> {
         if let Some(known) = lock(&self.selections.by_key).get(&key) {
             return Ok(Arc::clone(known));
         }
-        let selection = Arc::new(select(tree, copy).map_err(EngineError::select)?);
+        let selection = Arc::new(select(tree, copy, &self.cancel.flag()).map_err(EngineError::select)?);
         lock(&self.selections.by_digest).insert(selection.digest, Arc::clone(&selection));
         Ok(Arc::clone(lock(&self.selections.by_key).entry(key).or_insert(selection)))
     }

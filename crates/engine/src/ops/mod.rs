@@ -2,4 +2,5 @@
 
 pub(crate) mod exec;
 pub(crate) mod file;
+mod parallel;
 pub(crate) mod users;

@@ -3,7 +3,7 @@
 use super::ApplyError;
 use crate::overlay;
 use crate::tree::{Entry, Kind, Time, Tree, split};
-use crate::writing::{Meta, Target, make_file, make_node, set_meta, set_meta_at, timestamps};
+use crate::writing::{Meta, Target, make_file, make_node, set_meta, set_meta_at, set_new_meta, timestamps};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::AtFlags;
 use std::collections::BTreeSet;
@@ -102,9 +102,9 @@ fn link(target: &Target, path: &Path, to: &Path, base: &dyn Tree) -> Result<(), 
     keep_time(target, parent, |directory| {
         let failed = |source| ApplyError::Io { action: "copy", path: path.to_owned(), source };
         if entry.kind == Kind::File {
-            let mut file = File::from(make_file(directory, name).map_err(ApplyError::io("create", path))?);
+            let mut file = File::from(make_file(directory, name, meta.mode).map_err(ApplyError::io("create", path))?);
             io::copy(&mut base.open(to)?, &mut file).map_err(failed)?;
-            set_meta(file.as_fd(), &meta).map_err(ApplyError::io("set the metadata of", path))
+            set_new_meta(file.as_fd(), &meta).map_err(ApplyError::io("set the metadata of", path))
         } else {
             make_node(directory, name, &entry.kind).map_err(ApplyError::io("create", path))?;
             set_meta_at(directory, name, &meta, &entry.kind).map_err(ApplyError::io("set the metadata of", path))

@@ -22,7 +22,7 @@ use crate::overlay::{self, Namespace};
 use crate::tar::read::Archive;
 use crate::tar::{Member, MemberKind, TarError, sparse};
 use crate::tree::{Kind, Time, Tree, TreeError, resolve, split};
-use crate::writing::{Meta, Target, make_file, make_node, set_meta, set_meta_at};
+use crate::writing::{Meta, Target, make_file, make_node, set_meta, set_meta_at, set_new_meta};
 use crate::{Directory, at};
 use kiln_digest::Digest;
 use names::Name;
@@ -249,10 +249,10 @@ impl Layer {
             }
             MemberKind::HardLink(target) => return self.hard_link(&place, target),
             MemberKind::File => {
-                let file = self.replacing(&place, "create", make_file)?;
-                let mut file = File::from(file);
+                let make = |parent: BorrowedFd<'_>, name: &OsStr| make_file(parent, name, member.mode);
+                let mut file = File::from(self.replacing(&place, "create", make)?);
                 self.contents(archive, &member, &mut file, &place.path)?;
-                let metadata = set_meta(file.as_fd(), &meta(member));
+                let metadata = set_new_meta(file.as_fd(), &meta(member));
                 return metadata.map_err(ApplyError::io("set the metadata of", &place.path));
             }
             // Whoever wrote this meant a whiteout, and in an overlay it is one.

@@ -161,12 +161,14 @@ fn links_in_parents_are_not_followed() {
 fn files_are_linked() {
     let Some(bench) = bench() else { return };
     let existing = bench.work.path().join("base/plain");
+    let base = Directory::new(bench.work.path().join("base")).unwrap();
+    let elsewhere = Directory::new("/proc/self").unwrap();
     let (layer, _) = bench.layer(|builder| {
         builder.file(path("copy"), &PLAIN, &b"other"[..]).unwrap();
-        assert_eq!(builder.link_from(path("copy"), &existing).unwrap(), 4);
+        builder.link_from(path("copy"), &base, path("plain"), 4).unwrap();
         builder.hard_link(path("dir/second"), path("copy")).unwrap();
         assert!(builder.hard_link(path("x"), path("missing")).is_err());
-        let error = builder.link_from(path("x"), Path::new("/proc/self/status")).unwrap_err();
+        let error = builder.link_from(path("x"), &elsewhere, path("status"), 0).unwrap_err();
         assert!(error.is_unlinkable(), "{error:?}");
     });
     let inode = existing.metadata().unwrap().ino();

@@ -1,7 +1,7 @@
 //! What changes a layer's digest, and what doesn't.
 
 use super::*;
-use crate::{Builder, Meta, Time};
+use crate::{Builder, Directory, Meta, Time};
 
 const META: Meta = Meta { mode: 0o644, uid: 0, gid: 0, mtime: Time::seconds(5), xattrs: Vec::new() };
 
@@ -71,7 +71,9 @@ fn names_of_files_elsewhere_do_not_count() {
     let make = |name: &str, from: Option<&str>| {
         let builder = Builder::new(made(name), None).unwrap();
         match from {
-            Some(from) => drop(builder.link_from(Path::new("a"), &made(from).join("a")).unwrap()),
+            Some(from) => {
+                builder.link_from(Path::new("a"), &Directory::new(made(from)).unwrap(), Path::new("a"), 1).unwrap()
+            }
             None => file(
                 &builder,
                 "a",
@@ -95,7 +97,11 @@ fn known_files_are_not_read() {
     let meta = Meta { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw(), ..META };
     let (_, content) = builder.file(Path::new("a"), &meta, &b"x"[..]).unwrap();
     builder.finish().unwrap();
-    let known = |digest| diff_digest_with(&dir, &move |path| (path == Path::new("a")).then_some(digest)).unwrap();
+    let known = |digest| {
+        let file = KnownFile { content: digest, has_xattrs: false };
+        let stop = AtomicBool::new(false);
+        diff_digest_with(&dir, &move |path| (path == Path::new("a")).then_some(file), &stop).unwrap()
+    };
     assert_eq!(known(content), diff_digest(&dir).unwrap());
     assert_ne!(known(ContentDigest::of_bytes(b"another")), diff_digest(&dir).unwrap());
 }
@@ -113,6 +119,7 @@ fn many_threads_give_the_same() {
         contents.insert(path.clone(), builder.file(&path, &meta, &data[..]).unwrap().1);
     }
     builder.finish().unwrap();
-    let known = diff_digest_with(&dir, &|path| contents.get(path).copied()).unwrap();
+    let known = |path: &Path| contents.get(path).map(|&content| KnownFile { content, has_xattrs: false });
+    let known = diff_digest_with(&dir, &known, &AtomicBool::new(false)).unwrap();
     assert_eq!(diff_digest(&dir).unwrap(), known);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Directory;
+use kiln_digest::ContentDigest;
 use std::os::unix::fs::symlink;
 
 fn tree() -> (tempfile::TempDir, Directory) {
@@ -75,7 +76,8 @@ fn nothing_is_followed_otherwise() {
     assert!(matches!(tree.children(path("lib")), Err(TreeError::NotADirectory { .. })));
     assert!(matches!(tree.children(path("nowhere")), Err(TreeError::NotFound { .. })));
     let file = tree.entry(path("usr/lib/file")).unwrap().unwrap();
-    assert_eq!(tree.content(path("usr/lib/file"), &file).unwrap(), ContentDigest::of_bytes(b"contents"));
+    let content = tree.content(path("usr/lib/file"), &file, &AtomicBool::new(false)).unwrap();
+    assert_eq!(content.digest, ContentDigest::of_bytes(b"contents"));
     for bad in ["/usr", "..", "usr/../lib", "./usr", "a\0b"] {
         assert!(matches!(tree.entry(path(bad)), Err(TreeError::Path { .. })), "{bad:?}");
     }

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A line for each path of a tree: all that an image keeps of it.
 pub(crate) type Listing = BTreeMap<PathBuf, String>;
@@ -44,7 +45,7 @@ fn list(
             Times::Left => String::new(),
         };
         let content = match &entry.kind {
-            Kind::File => tree.content(&path, &entry).unwrap().to_hex(),
+            Kind::File => tree.content(&path, &entry, &AtomicBool::new(false)).unwrap().digest.to_hex(),
             _ => String::new(),
         };
         let mut text = format!(

@@ -14,15 +14,15 @@ use crate::progress::Progress;
 use exchange::{Exchange, Question};
 use kiln_digest::{CacheKey, ContentDigest, Digest, DigestReader, Hasher};
 use kiln_graph::{HttpFile, without_credentials};
-use kiln_layer::{BuildError, Builder, Meta, Time, TreeError, diff_digest_with};
+use kiln_layer::{BuildError, Builder, KnownFile, Meta, Time, TreeError, diff_digest_with};
 use kiln_store::{LayerId, LockError, NewLayer, RecordError, StepLock, Store};
 use reqwest::blocking::Response;
 use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Memos of what servers said of URLs.
 const MEMO: &str = "http";
@@ -273,7 +273,7 @@ impl HttpFiles {
             return Err(HttpError::Checksum { url: url(), expected, actual });
         }
         progress.bytes(&file.filename, count, Some(count), true);
-        let layer = self.commit(&fs, HashMap::from([(name, content)])).map_err(|error| match error {
+        let layer = self.commit(&fs, &name, KnownFile { content, has_xattrs: false }).map_err(|error| match error {
             Uncommitted::Tree(source) => HttpError::Layer { url: url(), source },
             Uncommitted::Store(error) => HttpError::Store(error),
         })?;
@@ -284,8 +284,8 @@ impl HttpFiles {
         Ok((actual, layer))
     }
 
-    fn commit(&self, fs: &Path, known: HashMap<PathBuf, ContentDigest>) -> Result<LayerId, Uncommitted> {
-        let diff = diff_digest_with(fs, &|path| known.get(path).copied())?;
+    fn commit(&self, fs: &Path, name: &Path, file: KnownFile) -> Result<LayerId, Uncommitted> {
+        let diff = diff_digest_with(fs, &|path| (path == name).then_some(file), &AtomicBool::new(false))?;
         let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
         Ok(self.store.commit_layer(fs, new)?.id)
     }

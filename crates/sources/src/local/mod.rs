@@ -10,14 +10,12 @@ mod stat_cache;
 pub use ignore::{IgnoreError, IgnoreRules, Verdict};
 pub use pattern::{BadPattern, Pattern};
 
-use kiln_digest::ContentDigest;
-use kiln_layer::{Directory, Entry, Kind, Stoppable, Tree, TreeError};
+use kiln_layer::{Directory, Entry, FileContent, Kind, Tree, TreeError};
 use stat_cache::StatCache;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
@@ -28,7 +26,6 @@ pub struct LocalContext {
     directory: Directory,
     ignore: IgnoreRules,
     digests: StatCache,
-    stop: Arc<AtomicBool>,
 }
 
 /// Why a context cannot be opened.
@@ -61,19 +58,14 @@ pub enum ContextError {
 }
 
 impl LocalContext {
-    /// Opens a directory. `digests` is the file in which digests are remembered. Once `stop` is true, hashing fails.
+    /// Opens a directory. `digests` is the file in which is remembered what its files hold.
     ///
     /// # Errors
     /// If the directory cannot be opened.
-    pub fn open(
-        path: &Path,
-        ignore: IgnoreRules,
-        digests: Option<PathBuf>,
-        stop: Arc<AtomicBool>,
-    ) -> Result<Self, ContextError> {
+    pub fn open(path: &Path, ignore: IgnoreRules, digests: Option<PathBuf>) -> Result<Self, ContextError> {
         let directory = Directory::new(path)
             .map_err(|source| ContextError::Open { path: path.to_owned(), source: Box::new(source) })?;
-        Ok(Self { path: path.to_owned(), directory, ignore, digests: StatCache::new(digests), stop })
+        Ok(Self { path: path.to_owned(), directory, ignore, digests: StatCache::new(digests) })
     }
 
     /// The directory's path, as it was opened.
@@ -86,12 +78,13 @@ impl LocalContext {
         &self.ignore
     }
 
-    /// Keeps the digests for the next build.
+    /// Gives the file in which digests are remembered, and what is to be in it for the next build, to `write`; unless that is
+    /// there already.
     ///
     /// # Errors
-    /// If they cannot be written.
-    pub fn save_digests(&self) -> io::Result<()> {
-        self.digests.save()
+    /// What `write` gives.
+    pub fn save_digests<E>(&self, write: impl FnOnce(&Path, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.digests.save(write)
     }
 
     fn keeps_something(&self, path: &Path, verdict: &Verdict) -> Result<bool, TreeError> {
@@ -150,19 +143,14 @@ impl Tree for LocalContext {
         self.directory.xattrs(path)
     }
 
-    fn content(&self, path: &Path, entry: &Entry) -> Result<ContentDigest, TreeError> {
-        if let Some(digest) = self.digests.get(path, entry) {
-            return Ok(digest);
+    fn content(&self, path: &Path, entry: &Entry, stop: &AtomicBool) -> Result<FileContent, TreeError> {
+        if let Some(content) = self.digests.get(path, entry) {
+            return Ok(content);
         }
         let since = SystemTime::now();
-        let file = Stoppable::new(self.directory.open(path)?, &self.stop);
-        let digest = ContentDigest::of_reader(file).map_err(|source| TreeError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        self.digests.put(path, entry, digest, since);
-        Ok(digest)
+        let content = self.directory.content(path, entry, stop)?;
+        self.digests.put(path, entry, &content, since);
+        Ok(content)
     }
 }
 
@@ -192,6 +180,7 @@ pub fn read_ignore_rules(context: &Path, dockerfile: Option<&Path>) -> Result<Ig
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiln_digest::ContentDigest;
 
     fn names(context: &LocalContext, path: &str) -> Vec<String> {
         let children = context.children(Path::new(path)).unwrap();
@@ -208,7 +197,7 @@ mod tests {
         }
         std::fs::write(directory.path().join(".dockerignore"), "vendor\n!vendor/keep\n.dockerignore\n").unwrap();
         let rules = read_ignore_rules(directory.path(), None).unwrap();
-        let context = LocalContext::open(directory.path(), rules, None, Arc::default()).unwrap();
+        let context = LocalContext::open(directory.path(), rules, None).unwrap();
         assert_eq!(names(&context, ""), ["keep", "main.go", "vendor"]);
         assert_eq!(names(&context, "vendor"), ["keep"]);
         assert!(context.entry(Path::new("vendor/y")).unwrap().is_none());
@@ -222,19 +211,17 @@ mod tests {
         std::fs::write(&file, "one").unwrap();
         std::thread::sleep(std::time::Duration::from_millis(100));
         let cache = directory.path().join("cache");
-        let open = || {
-            LocalContext::open(directory.path(), IgnoreRules::default(), Some(cache.clone()), Arc::default()).unwrap()
-        };
+        let open = || LocalContext::open(directory.path(), IgnoreRules::default(), Some(cache.clone())).unwrap();
         let digest = |context: &LocalContext| {
             let entry = context.entry(Path::new("f")).unwrap().unwrap();
-            context.content(Path::new("f"), &entry).unwrap()
+            context.content(Path::new("f"), &entry, &AtomicBool::new(false)).unwrap().digest
         };
         let first = open();
         assert_eq!(digest(&first), ContentDigest::of_bytes(b"one"));
-        first.save_digests().unwrap();
+        first.save_digests(|path, bytes| std::fs::write(path, bytes)).unwrap();
         let second = open();
         let entry = second.entry(Path::new("f")).unwrap().unwrap();
-        assert_eq!(second.digests.get(Path::new("f"), &entry), Some(ContentDigest::of_bytes(b"one")));
+        assert_eq!(second.digests.get(Path::new("f"), &entry).unwrap().digest, ContentDigest::of_bytes(b"one"));
         std::fs::write(&file, "two").unwrap();
         assert_eq!(digest(&open()), ContentDigest::of_bytes(b"two"));
     }

@@ -20,7 +20,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::ops::users;
 use crate::snapshot::{Output, Snapshot};
 use kiln_graph::{Exec, Network, Security};
-use kiln_layer::{diff_digest, prune_unchanged};
+use kiln_layer::{diff_digest_with, prune_unchanged};
 use kiln_sandbox::{Rlimit, Root, Sandbox, Spec};
 use kiln_store::{NewLayer, TempDir};
 
@@ -56,9 +56,11 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
     run(exec, &spec, context)?;
     drop(mounts);
 
-    prune_unchanged(&upper, realized.tree.as_ref())
+    let stop = context.cancel().flag();
+    prune_unchanged(&upper, realized.tree.as_ref(), &stop)
         .map_err(EngineError::internal("failed to read what the step changed"))?;
-    let diff = diff_digest(&upper).map_err(EngineError::internal("failed to read what the step changed"))?;
+    let diff = diff_digest_with(&upper, &|_| None, &stop)
+        .map_err(EngineError::internal("failed to read what the step changed"))?;
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&upper, new).map_err(EngineError::store)?;
     Ok(Made { layer: layer.id, diff: diff.digest, injected: injected.directories })

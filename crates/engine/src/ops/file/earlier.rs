@@ -1,28 +1,48 @@
 //! The layer that a step made last time, to link unchanged files from instead of copying them.
 //!
 //! A file is linked only if the earlier layer has one of the same bytes and metadata at the same path; how it got there does not
-//! matter. What bytes a layer's files have is kept beside the layer when it is made.
+//! matter. What a layer's files are is kept beside the layer when it is made.
 
 use kiln_digest::ContentDigest;
-use kiln_layer::{Directory, Meta, Tree};
+use kiln_layer::{Directory, Meta};
 use kiln_store::{LayerId, Store};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Memos of the digests of a layer's files, by the layer's content.
-const MEMO: &str = "layer-files";
+/// Memos of what a layer's files are, by the layer's content.
+const MEMO: &str = "files-of-layer";
 /// For fewer files, looking them up takes as long as copying them.
 const WORTH_KEEPING: usize = 64;
 
-/// A layer whose files may be linked.
-pub(crate) struct Earlier {
-    directory: PathBuf,
-    tree: Directory,
-    files: HashMap<PathBuf, ContentDigest>,
+/// The regular files that were put into a layer, by path.
+pub(crate) type LayerFiles = HashMap<PathBuf, LayerFile>;
+
+/// A regular file of a layer, but for its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LayerFile {
+    pub(crate) content: ContentDigest,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) xattrs: Vec<(OsString, Vec<u8>)>,
 }
 
-/// Keeps the digests of the files of a layer that was just made.
-pub(crate) fn keep(store: &Store, layer: &ContentDigest, files: &HashMap<PathBuf, ContentDigest>) {
+/// A layer whose files may be linked.
+pub(crate) struct Earlier {
+    pub(super) directory: Directory,
+    files: LayerFiles,
+}
+
+impl LayerFile {
+    pub(crate) fn new(content: ContentDigest, meta: &Meta) -> Self {
+        Self { content, mode: meta.mode, uid: meta.uid, gid: meta.gid, xattrs: meta.xattrs.clone() }
+    }
+}
+
+/// Keeps what the files of a layer are that was just made.
+pub(crate) fn keep(store: &Store, layer: &ContentDigest, files: &LayerFiles) {
     if files.len() >= WORTH_KEEPING
         && let Ok(bytes) = postcard::to_stdvec(files)
     {
@@ -32,31 +52,17 @@ pub(crate) fn keep(store: &Store, layer: &ContentDigest, files: &HashMap<PathBuf
 }
 
 impl Earlier {
-    /// The layer `id`, if the digests of its files were kept.
+    /// The layer `id`, if it was kept what its files are.
     pub(crate) fn find(store: &Store, id: LayerId) -> Option<Self> {
         let layer = store.layer(id).ok()??;
         let bytes = store.memo(MEMO, layer.content.as_bytes()).ok()??;
         let files = postcard::from_bytes(&bytes).ok()?;
-        let directory = store.layer_path(id);
-        let tree = Directory::new(&directory).ok()?;
-        Some(Self { directory, tree, files })
+        let directory = Directory::new(store.layer_path(id)).ok()?;
+        Some(Self { directory, files })
     }
 
-    /// The host path of the file at `dest`, if it has these bytes and this metadata.
-    pub(super) fn same_file(
-        &self,
-        dest: &Path,
-        content: Option<ContentDigest>,
-        size: u64,
-        meta: &Meta,
-    ) -> Option<PathBuf> {
-        if *self.files.get(dest)? != content? {
-            return None;
-        }
-        let there = self.tree.entry(dest).ok()??;
-        let same = there.is_file()
-            && (there.size, there.mode, there.uid, there.gid) == (size, meta.mode, meta.uid, meta.gid)
-            && self.tree.xattrs(dest).ok()? == meta.xattrs;
-        same.then(|| self.directory.join(dest))
+    /// Whether the file at `dest` is the one wanted. Layers don't change, so nothing has to be looked at.
+    pub(super) fn has(&self, dest: &Path, wanted: &LayerFile) -> bool {
+        self.files.get(dest) == Some(wanted)
     }
 }

@@ -7,7 +7,7 @@ mod select;
 mod unpack;
 mod write;
 
-pub(crate) use earlier::{Earlier, keep};
+pub(crate) use earlier::{Earlier, LayerFiles, keep};
 pub(crate) use key::key_parts;
 pub(crate) use select::{SelectError, Selection, select};
 pub(crate) use write::WriteError;
@@ -17,13 +17,12 @@ use crate::cancel::CancelToken;
 use crate::error::{EngineError, ErrorKind};
 use crate::ops::exec::snapshot;
 use crate::snapshot::{Output, Snapshot};
-use kiln_digest::ContentDigest;
 use kiln_graph::{Action, Copy, File, Mkdir, Port, Unpack};
-use kiln_layer::{Tree, TreeError, diff_digest_with};
+use kiln_layer::{Diff, KnownFile, Tree, TreeError, diff_digest_with};
 use kiln_store::NewLayer;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use write::LayerWriter;
 
 /// Writes the op's layer and commits it. `earlier` is what the same step made last time.
@@ -64,12 +63,19 @@ pub(crate) fn execute(
     }
     let known = writer.finish().map_err(EngineError::write)?;
     crate::ops::exec::copy_root_metadata(base_tree.as_ref(), &fs)?;
-    let diff = diff_digest_with(&fs, &|path| known.get(path).copied())
-        .map_err(EngineError::internal("failed to read the new layer"))?;
+    let diff = measure(&fs, &known, &flag)?;
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&fs, new).map_err(EngineError::store)?;
     keep(context.store(), &diff.digest, &known);
     Ok(Made { layer: layer.id, diff: diff.digest, injected: Vec::new() })
+}
+
+/// Measures a layer whose files are known.
+pub(crate) fn measure(fs: &Path, known: &LayerFiles, stop: &AtomicBool) -> Result<Diff, EngineError> {
+    let known = |path: &Path| {
+        known.get(path).map(|file| KnownFile { content: file.content, has_xattrs: !file.xattrs.is_empty() })
+    };
+    diff_digest_with(fs, &known, stop).map_err(EngineError::internal("failed to read the new layer"))
 }
 
 fn is_independent(copy: &Copy) -> bool {
@@ -142,11 +148,11 @@ pub(crate) fn copy_into(
     copy: &Copy,
     cancel: &CancelToken,
 ) -> Result<(), EngineError> {
-    let selection = select(from, copy).map_err(EngineError::select)?;
+    let selection = select(from, copy, &cancel.flag()).map_err(EngineError::select)?;
     copy_into_layer(directory, from, copy, &selection, None, cancel).map(drop)
 }
 
-/// Copies what was selected of a tree into a new directory. The digests of the files are the result.
+/// Copies what was selected of a tree into a new directory. What its files are is the result.
 pub(crate) fn copy_into_layer(
     directory: &Path,
     from: &dyn Tree,
@@ -154,7 +160,7 @@ pub(crate) fn copy_into_layer(
     selection: &Selection,
     earlier: Option<&Earlier>,
     cancel: &CancelToken,
-) -> Result<HashMap<PathBuf, ContentDigest>, EngineError> {
+) -> Result<LayerFiles, EngineError> {
     let nothing = kiln_layer::Stack::new(Vec::new()).map_err(EngineError::internal("failed to open an empty tree"))?;
     let flag = cancel.flag();
     let writer = LayerWriter::new(directory.to_owned(), Arc::new(nothing), &flag).map_err(EngineError::write)?;

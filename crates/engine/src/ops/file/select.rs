@@ -1,14 +1,15 @@
 //! What a COPY or ADD selects from a tree: wildcards, links of the sources followed, exclusions, and the digest of it all.
 
+use crate::ops::parallel;
 use kiln_digest::{ContentDigest, Hasher};
 use kiln_graph::Copy;
 use kiln_layer::{Entry, Kind, Tree, TreeError, resolve};
 use kiln_solver::FileListing;
 use kiln_sources::local::{BadPattern, IgnoreRules, Pattern, Verdict};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// All that one copy action takes, by source.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub(crate) struct Match {
 pub(crate) struct Selected {
     /// Where it is in the tree that is copied from.
     pub(crate) path: PathBuf,
-    /// Its path below the source; empty for the source itself.
-    pub(crate) relative: PathBuf,
+    /// Where in `path` the part below the source begins.
+    below: usize,
     pub(crate) entry: Entry,
     pub(crate) xattrs: Vec<(OsString, Vec<u8>)>,
     /// The digest of a regular file's bytes.
@@ -44,10 +45,17 @@ pub(crate) struct Selected {
     pub(crate) identity: [u8; 16],
 }
 
+impl Selected {
+    /// Its path below the source; empty for the source itself.
+    pub(crate) fn relative(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path.as_os_str().as_bytes()[self.below..]))
+    }
+}
+
 impl Match {
     /// The path of a file below the source, as the source was named.
     pub(crate) fn name_of(&self, file: &Selected) -> PathBuf {
-        join(&self.named, &file.relative)
+        join(&self.named, file.relative())
     }
 }
 
@@ -67,8 +75,8 @@ pub(crate) enum SelectError {
     Tree(#[from] TreeError),
 }
 
-/// Selects what `copy` takes from `tree` and hashes it.
-pub(crate) fn select(tree: &dyn Tree, copy: &Copy) -> Result<Selection, SelectError> {
+/// Selects what `copy` takes from `tree` and hashes it. Fails once `stop` is true.
+pub(crate) fn select(tree: &dyn Tree, copy: &Copy, stop: &AtomicBool) -> Result<Selection, SelectError> {
     let mut exclude = IgnoreRules::default();
     for pattern in &copy.exclude {
         exclude.add(pattern)?;
@@ -85,7 +93,7 @@ pub(crate) fn select(tree: &dyn Tree, copy: &Copy) -> Result<Selection, SelectEr
             selection.matches.push(Match { named, pivot, files: walk.files });
         }
     }
-    hash(tree, &mut selection, copy.from_context)?;
+    hash(tree, &mut selection, copy.from_context, stop)?;
     selection.digest = selection.compute_digest();
     Ok(selection)
 }
@@ -163,36 +171,58 @@ impl Walk<'_> {
         let not_found = || SelectError::NotFound { path: named.display().to_string(), place: place(copy) };
         let entry = self.tree.entry(&resolved)?.ok_or_else(not_found)?;
         if entry.is_directory() {
-            self.push(resolved.clone(), PathBuf::new(), entry)?;
-            return self.below(&resolved, Path::new(""), &self.exclude.root());
+            let length = resolved.as_os_str().len();
+            self.push(resolved.clone(), length, entry);
+            let mut folders = self.list(resolved, length + usize::from(length > 0))?;
+            self.take(&mut folders, 0);
+            return Ok(());
         }
         let name = Path::new(named.file_name().unwrap_or_default());
         if !self.exclude.judge_from_root(name).is_ignored() {
-            self.push(resolved, PathBuf::new(), entry)?;
+            let length = resolved.as_os_str().len();
+            self.push(resolved, length, entry);
         }
         Ok(())
     }
 
-    fn below(&mut self, path: &Path, relative: &Path, verdict: &Verdict) -> Result<(), SelectError> {
-        for (name, entry) in self.tree.children(path)? {
-            let (path, relative) = (path.join(&name), relative.join(&name));
-            let judged = self.exclude.judge(&relative, verdict);
-            let is_directory = entry.is_directory();
-            if !judged.is_ignored() {
-                self.push(path.clone(), relative.clone(), entry)?;
-            } else if !is_directory || !self.exclude.may_keep_below(&relative) {
-                continue;
-            }
-            if is_directory {
-                self.below(&path, &relative, &judged)?;
+    /// Lists a directory and all below it, one level after the other, the directories of a level on all cores.
+    fn list(&self, root: PathBuf, below: usize) -> Result<Vec<Folder>, SelectError> {
+        let mut folders = vec![Folder { path: root, below, verdict: self.exclude.root(), children: Vec::new() }];
+        let mut listed = 0;
+        while listed < folders.len() {
+            let level = listed;
+            listed = folders.len();
+            parallel::for_each(&mut folders[level..], WORTHWHILE_FOLDERS, |folder| {
+                folder.list(self.tree, self.exclude)
+            })?;
+            for at in level..listed {
+                let mut children = std::mem::take(&mut folders[at].children);
+                for child in &mut children {
+                    let Some(verdict) = child.descend.take() else { continue };
+                    child.folder = Some(folders.len());
+                    folders.push(Folder { path: child.path.clone(), below, verdict, children: Vec::new() });
+                }
+                folders[at].children = children;
             }
         }
-        Ok(())
+        Ok(folders)
     }
 
-    fn push(&mut self, path: PathBuf, relative: PathBuf, mut entry: Entry) -> Result<(), SelectError> {
+    /// Takes what was listed, in the order of a walk.
+    fn take(&mut self, folders: &mut [Folder], at: usize) {
+        for child in std::mem::take(&mut folders[at].children) {
+            if !child.is_ignored {
+                self.push(child.path, folders[at].below, child.entry);
+            }
+            if let Some(folder) = child.folder {
+                self.take(folders, folder);
+            }
+        }
+    }
+
+    fn push(&mut self, path: PathBuf, below: usize, mut entry: Entry) {
         if entry.kind == Kind::Socket {
-            return Ok(());
+            return;
         }
         if self.from_context && path.as_os_str().is_empty() {
             // The context's own directory is where the user happens to work; only what is in it counts.
@@ -202,52 +232,66 @@ impl Walk<'_> {
             // Who owns a file on the user's machine says nothing about the image.
             (entry.uid, entry.gid) = (0, 0);
         }
-        self.files.push(Selected { path, relative, entry, xattrs: Vec::new(), content: None, identity: [0; 16] });
+        self.files.push(Selected { path, below, entry, xattrs: Vec::new(), content: None, identity: [0; 16] });
+    }
+}
+
+/// A directory that is walked.
+struct Folder {
+    path: PathBuf,
+    /// Where in the paths of its children the part below the source begins.
+    below: usize,
+    verdict: Verdict,
+    children: Vec<Child>,
+}
+
+struct Child {
+    path: PathBuf,
+    entry: Entry,
+    is_ignored: bool,
+    /// For a directory that is to be listed as well, the verdict on it; taken once it has a place among the folders.
+    descend: Option<Verdict>,
+    folder: Option<usize>,
+}
+
+impl Folder {
+    fn list(&mut self, tree: &dyn Tree, exclude: &IgnoreRules) -> Result<(), TreeError> {
+        for (name, entry) in tree.children(&self.path)? {
+            let path = self.path.join(name);
+            let relative = Path::new(OsStr::from_bytes(&path.as_os_str().as_bytes()[self.below..]));
+            let verdict = exclude.judge(relative, &self.verdict);
+            let is_ignored = verdict.is_ignored();
+            let descend = entry.is_directory() && (!is_ignored || exclude.may_keep_below(relative));
+            if descend || !is_ignored {
+                let descend = descend.then_some(verdict);
+                self.children.push(Child { path, entry, is_ignored, descend, folder: None });
+            }
+        }
         Ok(())
     }
 }
 
+/// For fewer directories, starting threads takes longer than listing them.
+const WORTHWHILE_FOLDERS: usize = 8;
+
 /// Reads attributes and hashes, on all cores.
-fn hash(tree: &dyn Tree, selection: &mut Selection, from_context: bool) -> Result<(), TreeError> {
+fn hash(tree: &dyn Tree, selection: &mut Selection, from_context: bool, stop: &AtomicBool) -> Result<(), TreeError> {
     let mut files: Vec<&mut Selected> = selection.matches.iter_mut().flat_map(|m| &mut m.files).collect();
-    let threads = if files.len() < 64 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
-    let failed = Mutex::new(None);
-    let next = AtomicUsize::new(0);
-    let size = files.len().div_ceil(threads * 8).max(1);
-    let chunks: Vec<Mutex<&mut [&mut Selected]>> = files.chunks_mut(size).map(Mutex::new).collect();
-    let work = || {
-        while let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let mut chunk = chunk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for file in chunk.iter_mut() {
-                if let Err(error) = file.hash(tree, from_context) {
-                    failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
-                    return;
-                }
-            }
-        }
-    };
-    if threads == 1 {
-        work();
-    } else {
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
-    }
-    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+    parallel::for_each(&mut files, WORTHWHILE_FILES, |file| file.hash(tree, from_context, stop))
 }
 
+/// For fewer files, starting threads takes longer than hashing them.
+const WORTHWHILE_FILES: usize = 64;
+
 impl Selected {
-    fn hash(&mut self, tree: &dyn Tree, from_context: bool) -> Result<(), TreeError> {
+    fn hash(&mut self, tree: &dyn Tree, from_context: bool, stop: &AtomicBool) -> Result<(), TreeError> {
         let entry = &self.entry;
         let is_context_root = from_context && self.path.as_os_str().is_empty();
-        if matches!(entry.kind, Kind::File | Kind::Directory) && !is_context_root {
-            self.xattrs = tree.xattrs(&self.path)?;
-        }
         if entry.is_file() {
-            self.content = Some(tree.content(&self.path, entry)?);
+            let content = tree.content(&self.path, entry, stop)?;
+            (self.content, self.xattrs) = (Some(content.digest), content.xattrs);
+        } else if entry.is_directory() && !is_context_root {
+            self.xattrs = tree.xattrs(&self.path)?;
         }
         let mut hasher = Hasher::new("kiln file v1");
         match &entry.kind {
@@ -278,7 +322,7 @@ impl Selection {
         for found in &self.matches {
             hasher.field(found.named.as_os_str().as_encoded_bytes()).number(found.files.len() as u64);
             for file in &found.files {
-                hasher.field(file.relative.as_os_str().as_encoded_bytes()).field(&file.identity);
+                hasher.field(file.relative().as_os_str().as_encoded_bytes()).field(&file.identity);
             }
         }
         hasher.content()
@@ -341,7 +385,7 @@ mod tests {
     }
 
     fn selected(tree: &dyn Tree, copy: &Copy) -> Vec<String> {
-        let selection = select(tree, copy).unwrap();
+        let selection = select(tree, copy, &AtomicBool::new(false)).unwrap();
         selection.listing().files.into_iter().map(|(path, _)| path).collect()
     }
 
@@ -363,14 +407,14 @@ mod tests {
         ] {
             assert_eq!(selected(&tree, &copy(sources, exclude)), expected, "{sources:?} {exclude:?}");
         }
-        let error = select(&tree, &copy(&["nope"], &[])).unwrap_err();
+        let error = select(&tree, &copy(&["nope"], &[]), &AtomicBool::new(false)).unwrap_err();
         assert_eq!(error.to_string(), "`nope` does not exist in the build context");
     }
 
     #[test]
     fn digest_follows_content_and_mode_but_not_time() {
         let (directory, tree) = tree(&["f"]);
-        let digest = || select(&tree, &copy(&["f"], &[])).unwrap().digest;
+        let digest = || select(&tree, &copy(&["f"], &[]), &AtomicBool::new(false)).unwrap().digest;
         let first = digest();
         let file = directory.path().join("f");
         let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);

@@ -98,16 +98,17 @@ fn unpack(
         EngineError::new(ErrorKind::User, format!("failed to unpack `{}`", found.named.display())).with_source(error)
     })?;
     let tree = Directory::new(&unpacked).map_err(EngineError::internal("failed to read the unpacked archive"))?;
-    let all = select(&tree, &everything("/", false)).map_err(EngineError::select)?;
+    let all = select(&tree, &everything("/", false), &stop).map_err(EngineError::select)?;
     let root = writer.archive_root(copy).map_err(EngineError::write)?;
     let owner = writer.owner(copy.owner.as_ref()).map_err(EngineError::write)?;
     for file in all.matches.into_iter().flat_map(|found| found.files) {
         context.check_cancelled()?;
-        if file.relative.as_os_str().is_empty() {
+        let relative = file.relative();
+        if relative.as_os_str().is_empty() {
             continue;
         }
-        let dest = root.join(&file.relative);
-        let mut meta = Meta::of(&file.entry, file.xattrs);
+        let dest = root.join(relative);
+        let mut meta = Meta::of(&file.entry, file.xattrs.clone());
         if let Some((uid, gid)) = owner {
             (meta.uid, meta.gid) = (uid, gid);
         }
@@ -116,7 +117,7 @@ fn unpack(
         let made = match &file.entry.kind {
             Kind::Directory => builder.directory(&dest, &meta),
             // Links keep the hard links within the archive, and copy nothing.
-            Kind::File if same => builder.link_from(&dest, &unpacked.join(&file.path)).map(drop),
+            Kind::File if same => builder.link_from(&dest, &tree, &file.path, file.entry.size),
             Kind::File => {
                 let opened =
                     tree.open(&file.path).map_err(EngineError::internal("failed to read the unpacked archive"))?;
@@ -126,7 +127,7 @@ fn unpack(
         };
         made.map_err(|error| EngineError::write(WriteError::Build(error)))?;
         if let (Kind::File, Some(content)) = (&file.entry.kind, file.content) {
-            writer.remember(dest, content);
+            writer.remember(dest, content, &meta);
         }
     }
     Ok(())

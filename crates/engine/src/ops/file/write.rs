@@ -1,17 +1,18 @@
 //! Writing what was selected into a new layer, with the destinations of COPY and ADD.
 
-use super::earlier::Earlier;
+use super::earlier::{Earlier, LayerFile, LayerFiles};
 use super::mode::{self, ModeError};
 use super::select::{Match, Selected, join};
+use crate::ops::parallel;
 use crate::ops::users::{self, UserError};
 use kiln_digest::ContentDigest;
 use kiln_graph::{Copy, Mkdir, Mkfile, Owner};
-use kiln_layer::{BuildError, Builder, Entry, Kind, Meta, Stoppable, Time, Tree, TreeError, resolve};
+use kiln_layer::{BuildError, Builder, Entry, FileReader, Kind, Meta, Time, Tree, TreeError, resolve};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a layer cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +42,8 @@ pub(crate) struct LayerWriter<'a> {
     builder: Builder,
     base: Arc<dyn Tree>,
     cancelled: &'a AtomicBool,
-    /// Digests of the files written, so that nobody has to read them again.
-    written: Mutex<HashMap<PathBuf, ContentDigest>>,
+    /// The files written, so that nobody has to read them again.
+    written: Mutex<LayerFiles>,
 }
 
 impl<'a> LayerWriter<'a> {
@@ -52,18 +53,18 @@ impl<'a> LayerWriter<'a> {
         Ok(Self { builder, base, cancelled, written: Mutex::default() })
     }
 
-    /// Ends the layer; the digests of the files that were copied into it are the result.
-    pub(crate) fn finish(self) -> Result<HashMap<PathBuf, ContentDigest>, WriteError> {
+    /// Ends the layer; what the files are that were copied into it is the result.
+    pub(crate) fn finish(self) -> Result<LayerFiles, WriteError> {
         self.builder.finish()?;
         Ok(self.written.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn remember(&self, dest: PathBuf, content: ContentDigest) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(dest, content);
+    pub(crate) fn remember(&self, dest: PathBuf, content: ContentDigest, meta: &Meta) {
+        self.written().insert(dest, LayerFile::new(content, meta));
     }
 
-    fn content(&self, dest: &Path) -> Option<ContentDigest> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).get(dest).copied()
+    fn written(&self) -> MutexGuard<'_, LayerFiles> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The builder, for members of archives.
@@ -123,7 +124,7 @@ impl<'a> LayerWriter<'a> {
         self.make_directories(path.parent().unwrap_or(Path::new("")), &parents)?;
         let meta = Meta { mode, uid, gid, mtime: now, xattrs: Vec::new() };
         let (_, content) = self.builder.file(&path, &meta, &mkfile.data[..])?;
-        self.remember(path, content);
+        self.remember(path, content, &meta);
         Ok(())
     }
 
@@ -182,6 +183,9 @@ fn plain(path: &Path) -> PathBuf {
     path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
 }
 
+/// For fewer files, starting threads takes longer than copying them.
+const WORTHWHILE: usize = 64;
+
 /// One source on its way to one destination.
 struct CopyMatch<'a> {
     writer: &'a LayerWriter<'a>,
@@ -202,8 +206,8 @@ impl CopyMatch<'_> {
         // Directories of the source whose destination was there before: only in those can something be in the way.
         let mut merged = HashSet::new();
         for file in &self.found.files {
-            let dest = join(&self.root, &file.relative);
-            let above = file.relative.parent();
+            let dest = join(&self.root, file.relative());
+            let above = file.relative().parent();
             let there = match above.is_none_or(|above| merged.contains(above)) {
                 true if dest.as_os_str().is_empty() => Some(true),
                 true => self.writer.entry(&dest)?.map(|entry| entry.is_directory()),
@@ -214,7 +218,7 @@ impl CopyMatch<'_> {
             match (file.entry.is_directory(), there) {
                 (true, Some(false)) => return Err(WriteError::InTheWay { path: dest, is: "not a directory" }),
                 (false, Some(true)) => return Err(WriteError::InTheWay { path: dest, is: "a directory" }),
-                (true, Some(true)) => drop(merged.insert(file.relative.as_path())),
+                (true, Some(true)) => drop(merged.insert(file.relative())),
                 _ => {}
             }
             if file.entry.is_file() && file.entry.nlink > 1 {
@@ -237,33 +241,14 @@ impl CopyMatch<'_> {
                 self.writer.builder.directory(&dest, &meta)?;
             }
         }
-        let threads = if rest.len() < 64 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
-        let next = AtomicUsize::new(0);
-        let failed = Mutex::new(None);
-        let work = || {
-            while let Some(file) = rest.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let written = if self.writer.cancelled.load(Ordering::Relaxed) {
-                    Err(WriteError::Cancelled)
-                } else {
-                    self.write(file)
-                };
-                if let Err(error) = written {
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    next.store(rest.len(), Ordering::Relaxed);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)?;
+        parallel::for_each(&mut rest, WORTHWHILE, |file| match self.writer.cancelled.load(Ordering::Relaxed) {
+            true => Err(WriteError::Cancelled),
+            false => self.write(file),
+        })?;
         for (dest, first) in links {
             self.writer.builder.hard_link(&dest, &first)?;
-            let content = self.writer.content(&first);
-            content.into_iter().for_each(|content| self.writer.remember(dest.clone(), content));
+            let file = self.writer.written().get(&first).cloned();
+            file.into_iter().for_each(|file| drop(self.writer.written().insert(dest.clone(), file)));
         }
         Ok(())
     }
@@ -280,16 +265,18 @@ impl CopyMatch<'_> {
     }
 
     fn write(&self, file: &Selected) -> Result<(), WriteError> {
-        let dest = join(&self.root, &file.relative);
+        let dest = join(&self.root, file.relative());
         let meta = self.meta(file)?;
         let builder = &self.writer.builder;
         match &file.entry.kind {
             Kind::File => {
-                if let Some(same) = self.earlier.and_then(|e| e.same_file(&dest, file.content, file.entry.size, &meta))
+                let wanted = file.content.map(|content| LayerFile::new(content, &meta));
+                if let (Some(earlier), Some(wanted)) = (self.earlier, wanted)
+                    && earlier.has(&dest, &wanted)
                 {
-                    match builder.link_from(&dest, &same) {
-                        Ok(_) => {
-                            file.content.into_iter().for_each(|content| self.writer.remember(dest.clone(), content));
+                    match builder.link_from(&dest, &earlier.directory, &dest, file.entry.size) {
+                        Ok(()) => {
+                            self.writer.written().insert(dest, wanted);
                             return Ok(());
                         }
                         Err(error) if error.is_unlinkable() => {}
@@ -302,10 +289,10 @@ impl CopyMatch<'_> {
                     }
                     error => error.into(),
                 })?;
-                let opened = Stoppable::new(opened, self.writer.cancelled);
+                let opened = FileReader::new(opened, file.entry.size, self.writer.cancelled);
                 let (_, content) = builder.file(&dest, &meta, opened)?;
                 self.check(file, content)?;
-                self.writer.remember(dest, content);
+                self.writer.remember(dest, content, &meta);
                 Ok(())
             }
             kind => Ok(builder.node(&dest, &meta, kind)?),
