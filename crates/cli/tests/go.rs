@@ -62,6 +62,34 @@ fn the_examples_build_run_and_rebuild() {
 }
 
 #[test]
+fn automatic_caches_change_no_file_of_the_image() {
+    let Some(kiln) = with_go() else { return };
+    kiln.write("go.mod", "module example.com/cached\n\ngo 1.25\n");
+    let program = |text: &str| format!("package main\n\nfunc main() {{ println({text:?}) }}\n");
+    let stage = "FROM golang:1.25-trixie AS build\nWORKDIR /src\nCOPY . .\nRUN CGO_ENABLED=0 go build -o /app\n";
+    kiln.write("Dockerfile", format!("{stage}FROM scratch\nCOPY --from=build /app /app\n"));
+    let app = |mode: &str| {
+        let out = kiln.path("out");
+        build(&kiln, &["--no-cache", "--auto-cache", mode, "-o", &out.display().to_string()]).succeeds();
+        std::fs::read(out.join("app")).expect("the program")
+    };
+    kiln.write("main.go", program("one"));
+    app("safe");
+    kiln.write("main.go", program("two"));
+    let off = app("off");
+    assert!(app("safe") == off, "safe");
+    assert!(app("all") == off, "all");
+    kiln.write("main.go", program("three"));
+    build(&kiln, &[]).succeeds().stderr_has("auto-cache: go build");
+    let ran = kiln.run(["cache", "ls", "--json"]);
+    let caches: Vec<serde_json::Value> =
+        ran.succeeds().stdout().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let compiled = caches.iter().find(|cache| cache["name"].as_str().is_some_and(|name| name.contains("go/build")));
+    let compiled = compiled.expect("the build cache");
+    assert!(compiled["size"].as_u64() > Some(1 << 20) && compiled["hits"] == 3, "{compiled:#}");
+}
+
+#[test]
 fn cross_compiles_for_arm64_with_a_cache_mount() {
     let Some(kiln) = with_go() else { return };
     kiln.write("go.mod", "module example.com/cross\n\ngo 1.25\n");

@@ -3,6 +3,7 @@
 //! Everything here runs in an environment of its own ([`support::Kiln`]). Those in [`build`] make containers, which needs root;
 //! without it they say `skipped` and why.
 
+mod auto_cache;
 mod build;
 mod docker;
 mod go;

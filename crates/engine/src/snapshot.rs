@@ -53,6 +53,8 @@ pub(crate) enum Remote {
 
 /// A snapshot whose layers are all here, and stay here while this lives.
 pub(crate) struct Realized {
+    /// The bottom one first.
+    pub(crate) layers: Vec<LayerId>,
     /// The overlay lower directories, the bottom one first.
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) tree: Arc<dyn Tree>,
@@ -141,7 +143,7 @@ impl Realized {
                 .with_source(error)
         })?;
         let tree = Arc::new(tree);
-        Ok(Self { paths, tree, _lease: lease })
+        Ok(Self { layers, paths, tree, _lease: lease })
     }
 }
 

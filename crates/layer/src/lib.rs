@@ -17,6 +17,7 @@
 mod apply;
 mod at;
 mod builder;
+mod carry;
 mod compress;
 mod decompress;
 mod diff;
@@ -34,6 +35,7 @@ mod writing;
 
 pub use apply::{Applied, ApplyError, ApplyOptions, Contents, Deferred, Limits, apply, settle};
 pub use builder::{BuildError, Builder, Built};
+pub use carry::{CarryError, carry_over, take_up};
 pub use compress::{BlobFormat, Written, write_layer};
 pub use decompress::{Compression, SNIFF_LENGTH, decompress, decompress_ahead, sniff};
 pub use diff::{Diff, KnownFile, diff_digest, diff_digest_with};

@@ -39,7 +39,7 @@ pub enum PruneError {
 
 /// Removes from the upper directory `upper` what says nothing about the base that it was mounted over: directories and files
 /// that don't differ from the base's (mode, owner, attributes, time, bytes), whiteouts of what the base doesn't have,
-/// and overlayfs's own attributes but for the opaque mark. Directories that stay keep their times. Fails once `stop` is true.
+/// opaque marks that hide nothing, and overlayfs's other attributes. Directories that stay keep their times. Fails once `stop` is true.
 ///
 /// # Errors
 /// [`PruneError`].
@@ -75,7 +75,13 @@ impl Pruning<'_> {
         let path = &visit.path;
         let host_path = at::proc_path(visit.parent.as_fd(), &visit.name);
         if self.strip(path, &host_path)? {
-            self.opaque.insert(path.clone());
+            if self.below(path)?.is_some_and(|below| below.is_directory()) {
+                self.opaque.insert(path.clone());
+            } else {
+                // The kernel marks new directories too, to save itself lookups.
+                rustix::fs::lremovexattr(&host_path, self.namespace.opaque())
+                    .map_err(|e| TreeError::io("remove an attribute of", path, e))?;
+            }
         }
         if visit.directory.is_some() {
             self.directories.push((path.clone(), visit.entry.clone()));

@@ -13,7 +13,7 @@ mod step;
 mod worker;
 
 pub(crate) use selections::Selections;
-pub(crate) use step::{Made, StepContext};
+pub(crate) use step::{EarlierRun, Made, Ran, StepContext};
 
 use crate::cancel::CancelToken;
 use crate::engine::Engine;

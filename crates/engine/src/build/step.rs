@@ -10,10 +10,12 @@ use kiln_digest::ContentDigest;
 use kiln_graph::{CacheDirectory, Vertex, VertexId};
 use kiln_sources::local::LocalContext;
 use kiln_store::{CacheMountKey, LayerId, Store, TempDir};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// The numbers of the steps of a build, in the order in which they first appear.
 pub(crate) struct Steps {
@@ -66,6 +68,23 @@ pub(crate) struct Made {
     pub(crate) diff: ContentDigest,
     /// The automatic caches that the step had.
     pub(crate) injected: Vec<CacheDirectory>,
+    /// What the next run of a process wants to know of this one, should it go on from what this one left.
+    pub(crate) ran: Option<Ran>,
+}
+
+/// In what a step ran, and when that was over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Ran {
+    /// The layers of its root.
+    pub(crate) layers: Vec<LayerId>,
+    pub(crate) ended: SystemTime,
+}
+
+/// The last run of a step.
+pub(crate) struct EarlierRun {
+    /// What it made.
+    pub(crate) layer: LayerId,
+    pub(crate) ran: Ran,
 }
 
 /// What an op may use of the build while it runs.
@@ -90,6 +109,11 @@ impl StepContext<'_> {
 
     pub(crate) fn check_cancelled(&self) -> Result<(), EngineError> {
         if self.cancel().is_cancelled() { Err(EngineError::cancelled()) } else { Ok(()) }
+    }
+
+    /// The last run of this step, if it may be gone on from.
+    pub(crate) fn earlier_run(&self) -> Option<EarlierRun> {
+        self.build.earlier_run(self.vertex)
     }
 
     /// Passes on output of the step's process.

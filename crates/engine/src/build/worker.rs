@@ -1,7 +1,7 @@
 //! The solver's worker: keys, records and execution of the vertices of a build.
 
 use super::Build;
-use super::step::{Made, StepContext, stage};
+use super::step::{EarlierRun, Made, Ran, StepContext, stage};
 use crate::error::{EngineError, ErrorKind, Place};
 use crate::event::Event;
 use crate::ops::file::Earlier;
@@ -26,6 +26,7 @@ struct StepRecord {
     duration: Duration,
     /// The automatic caches that the step had. The layer may lack these directories.
     injected: Vec<CacheDirectory>,
+    ran: Option<Ran>,
 }
 
 impl Build<'_> {
@@ -78,6 +79,14 @@ impl Build<'_> {
         let last = self.last_run(id)?;
         let layer = self.engine.store().record(&last.key).ok()??.layer?;
         Earlier::find(self.engine.store(), layer)
+    }
+
+    /// The last run of the step at this position, if the next one may go on from what it left.
+    pub(super) fn earlier_run(&self, id: VertexId) -> Option<EarlierRun> {
+        let last = self.last_run(id)?;
+        let record = self.engine.store().record(&last.key).ok()??;
+        let StepRecord { ran, .. } = postcard::from_bytes(&record.value).ok()?;
+        Some(EarlierRun { layer: record.layer?, ran: ran? })
     }
 
     fn make(&self, id: VertexId, inputs: &[Output]) -> Result<Made, EngineError> {
@@ -168,7 +177,8 @@ impl Worker for Build<'_> {
         let made = self.make(vertex, inputs).map_err(|error| self.place(vertex, error));
         let duration = started.elapsed();
         let kept = made.and_then(|made| {
-            let record = StepRecord { diff: made.diff, duration, injected: made.injected.clone() };
+            let Made { diff, injected, ran, .. } = &made;
+            let record = StepRecord { diff: *diff, duration, injected: injected.clone(), ran: ran.clone() };
             let value = postcard::to_stdvec(&record).expect("a record is plain data");
             self.engine.store().put_record(key, &value, Some(made.layer)).map_err(EngineError::store)?;
             Ok(made)

@@ -5,6 +5,8 @@
 //! but its upper directory could not be shared by steps that run at the same time. The mount point, and parents made for it, are
 //! gone after the step, as those of explicit mounts are.
 //!
+//! An *output* directory is laid under the step as its last run left it ([`super::outputs`]).
+//!
 //! A mount that the Dockerfile asks for always wins: nothing is put at, above or below it.
 
 use crate::build::Selections;
@@ -26,6 +28,8 @@ const RESERVED: [&str; 5] = ["proc", "sys", "dev", "etc/hosts", "etc/resolv.conf
 pub(super) struct Injection {
     /// Those that are mounted, parents before what lies below them.
     pub(super) pure: Vec<PureCache>,
+    /// Directories and files that are laid under the step as its last run left them, relative to the root.
+    pub(super) outputs: Vec<PathBuf>,
     /// The commands that they are for, each once.
     pub(super) commands: Vec<String>,
     /// Their directories, as they were proposed.
@@ -48,11 +52,15 @@ pub(super) struct PureCache {
     pub(super) starts_as_image: bool,
     /// Variables that lead the tool there.
     pub(super) env: Vec<(String, String)>,
-    /// Files that are written into it before the step runs, by name.
+    /// Files that are written into it before the step runs, by path.
     pub(super) files: Vec<(String, String)>,
 }
 
 impl Injection {
+    fn has(&self, target: &Path) -> bool {
+        self.pure.iter().any(|cache| cache.target == target) || self.outputs.iter().any(|output| output == target)
+    }
+
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
@@ -60,7 +68,7 @@ impl Injection {
 
     /// How many caches there are.
     pub(super) fn len(&self) -> usize {
-        self.pure.len()
+        self.pure.len() + self.outputs.len()
     }
 }
 
@@ -78,23 +86,22 @@ pub(super) fn plan(
     }
     let explicit = explicit_targets(exec, tree).map_err(unreadable)?;
     for cache in &exec.auto_caches {
-        if let Some(path) = &cache.requires {
-            let path = resolve(tree, Path::new(path), true).map_err(unreadable)?;
+        let Some(target) = target(cache, exec, tree, user).map_err(unreadable)? else { continue };
+        if explicit.iter().any(|mount| overlap(mount, &target)) || injection.has(&target) {
+            continue;
+        }
+        if let Some(required) = &cache.requires {
+            let path = resolve(tree, Path::new(required), true).map_err(unreadable)?;
             if tree.entry(&path).map_err(unreadable)?.is_none() {
                 continue;
             }
-        }
-        let Some(target) = target(cache, exec, tree, user).map_err(unreadable)? else { continue };
-        let taken = explicit.iter().any(|mount| overlap(mount, &target));
-        if taken || injection.pure.iter().any(|known| known.target == target) {
-            continue;
         }
         match cache.purpose {
             CachePurpose::Pure => {
                 let Some(cache) = pure(cache, target, root, tree, user, selections)? else { continue };
                 injection.pure.push(cache);
             }
-            CachePurpose::Output => continue,
+            CachePurpose::Output => injection.outputs.push(target),
         }
         injection.directories.push(cache.directory.clone());
         if !injection.commands.contains(&cache.command) {
@@ -158,7 +165,7 @@ fn pure(
     selections: &dyn Selections,
 ) -> Result<Option<PureCache>, EngineError> {
     let (mut mode, mut uid, mut gid) = (0o755, user.uid, user.gid);
-    let mut key = format!("{NAMESPACE}{}", cache.id);
+    let mut key = format!("{NAMESPACE}{}", cache.id.trim_start_matches(NAMESPACE));
     let mut starts_as_image = false;
     if let Some(entry) = tree.entry(&target).map_err(unreadable)? {
         if !entry.is_directory() {

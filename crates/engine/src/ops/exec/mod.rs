@@ -3,10 +3,12 @@
 mod auto_cache;
 mod environment;
 mod foreign;
+mod inside;
 mod key;
 mod limits;
 mod log;
 mod mounts;
+mod outputs;
 pub(crate) mod secret;
 mod ssh;
 
@@ -15,14 +17,15 @@ pub(crate) use key::key_parts;
 pub(crate) use limits::{cgroup, not_started};
 pub(crate) use mounts::or_empty;
 
-use crate::build::{Made, StepContext};
+use crate::build::{Made, Ran, StepContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::ops::users;
 use crate::snapshot::{Output, Snapshot};
 use kiln_graph::{Exec, Network, Security};
-use kiln_layer::{diff_digest_with, prune_unchanged};
+use kiln_layer::{diff_digest_with, prune_unchanged, take_up};
 use kiln_sandbox::{Rlimit, Root, Sandbox, Spec};
 use kiln_store::{NewLayer, TempDir};
+use std::time::SystemTime;
 
 /// Runs the step and commits what it changed.
 pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>) -> Result<Made, EngineError> {
@@ -46,7 +49,9 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
         context.tell_caches(&injected.commands, injected.len());
     }
     let mounts = mounts::prepare(exec, &injected, inputs, &temporary, context)?;
-    let lower = or_empty(&realized.paths, &temporary)?;
+    let mut lower = or_empty(&realized.paths, &temporary)?;
+    let earlier = outputs::lay(&injected, &realized, &temporary, context)?;
+    lower.extend(earlier.clone());
     let mut spec = spec(exec, user, &mounts, &temporary, Root::Overlay { lower, upper: upper.clone(), work })?;
     if !injected.is_empty() {
         // The tool would have made the parents of its cache itself, and may write beside it.
@@ -56,6 +61,10 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
     run(exec, &spec, context)?;
     drop(mounts);
 
+    let ran = Ran { layers: realized.layers.clone(), ended: SystemTime::now() };
+    if let Some(earlier) = earlier {
+        take_up(&upper, &earlier).map_err(EngineError::internal("failed to keep what the last run left"))?;
+    }
     let stop = context.cancel().flag();
     prune_unchanged(&upper, realized.tree.as_ref(), &stop)
         .map_err(EngineError::internal("failed to read what the step changed"))?;
@@ -63,7 +72,7 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
         .map_err(EngineError::internal("failed to read what the step changed"))?;
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&upper, new).map_err(EngineError::store)?;
-    Ok(Made { layer: layer.id, diff: diff.digest, injected: injected.directories })
+    Ok(Made { layer: layer.id, diff: diff.digest, injected: injected.directories, ran: Some(ran) })
 }
 
 /// The input of a step that must be a stack of layers.

@@ -1,6 +1,7 @@
 //! The mounts of a RUN step: binds of other trees and caches, made ready for the sandbox.
 
 use super::auto_cache::{Injection, PureCache, explicit_key};
+use super::inside::{make_directory, write_file};
 use super::{secret, ssh};
 use crate::build::StepContext;
 use crate::error::{EngineError, ErrorKind};
@@ -10,11 +11,8 @@ use kiln_graph::{CacheSharing, Exec, Mount, MountKind, SecretTarget};
 use kiln_sandbox::Writable;
 use kiln_ssh::{Forward, SocketOwner};
 use kiln_store::{CacheMount, CacheMountKey, Sharing, TempDir};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
-use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -53,7 +51,7 @@ pub(crate) fn prepare(
             MountKind::Cache { from, source, .. } => {
                 let cache = &caches[&cache_key(mount, inputs, context)?];
                 let subpath = if from.is_none() { plain(source) } else { PathBuf::new() };
-                make_inside(cache.path(), &subpath).map_err(|error| {
+                make_directory(cache.path(), &subpath).map_err(|error| {
                     EngineError::new(ErrorKind::User, format!("cannot use `{source}` of the cache mount"))
                         .with_source(error)
                 })?;
@@ -83,8 +81,9 @@ pub(crate) fn prepare(
     }
     for cache in &injected.pure {
         let source = caches[&cache.key].path().to_owned();
-        for (name, text) in &cache.files {
-            replace_file(&source, name, text).map_err(EngineError::io("write to", &source.join(name)))?;
+        for (path, text) in &cache.files {
+            write_file(&source, &plain(path), text.as_bytes())
+                .map_err(EngineError::internal("failed to write a file of an automatic cache"))?;
         }
         prepared.env.extend(cache.env.iter().cloned());
         let kind =
@@ -109,54 +108,8 @@ pub(crate) fn or_empty(paths: &[PathBuf], temporary: &TempDir) -> Result<Vec<Pat
     Ok(vec![empty])
 }
 
-/// Makes a directory below `root` with its parents. Steps have written what is there, so its links lead nowhere outside.
-fn make_inside(root: &Path, path: &Path) -> io::Result<()> {
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let root = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
-    let mut parent = root.try_clone()?;
-    let mut made = PathBuf::new();
-    for name in path {
-        made.push(name);
-        // The kernel asks to try again when a rename or a mount elsewhere raced with its check of a `..`.
-        let open = || {
-            loop {
-                match rustix::fs::openat2(&root, &made, flags, Mode::empty(), inside) {
-                    Err(Errno::AGAIN | Errno::INTR) => {}
-                    done => return done,
-                }
-            }
-        };
-        parent = match open() {
-            Err(Errno::NOENT) => {
-                // A parallel step may make it as well; a link that leads nowhere stays one, and is an error.
-                match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => open()?,
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-            opened => opened?,
-        };
-    }
-    Ok(())
-}
-
-/// Puts a file into a directory that steps have written to: whatever has its name there is replaced, and no link is followed.
-fn replace_file(directory: &Path, name: &str, text: &str) -> io::Result<()> {
-    let open = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(directory, open, Mode::empty())?;
-    let made = format!(".{name}.{}", std::process::id());
-    match rustix::fs::unlinkat(&directory, &made, rustix::fs::AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&directory, &made, create, Mode::from_raw_mode(0o644))?;
-    io::Write::write_all(&mut std::fs::File::from(file), text.as_bytes())?;
-    Ok(rustix::fs::renameat(&directory, &made, &directory, name)?)
-}
-
-fn plain(path: &str) -> PathBuf {
+/// The ordinary names of a path.
+pub(super) fn plain(path: &str) -> PathBuf {
     Path::new(path).components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
 }
 
@@ -326,29 +279,5 @@ fn seed(from: &Output, source: &str, directory: &Path, context: &StepContext<'_>
             let realized = context.build.realize(snapshot)?;
             copy_into(directory, realized.tree.as_ref(), &everything(source, false), context.cancel())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn directories_are_made_inside_only() {
-        let outside = tempfile::tempdir().unwrap();
-        let root = tempfile::tempdir().unwrap();
-        symlink(outside.path(), root.path().join("out")).unwrap();
-        symlink("../../../../../../..", root.path().join("up")).unwrap();
-        symlink("real", root.path().join("link")).unwrap();
-        for path in ["a/b", "real/c", "link/d", "up/e"] {
-            make_inside(root.path(), Path::new(path)).unwrap();
-        }
-        for made in ["a/b", "real/c", "real/d", "e"] {
-            assert!(root.path().join(made).is_dir(), "{made}");
-        }
-        assert!(make_inside(root.path(), Path::new("out/f")).is_err());
-        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
-        make_inside(root.path(), Path::new("")).unwrap();
     }
 }

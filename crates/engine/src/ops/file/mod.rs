@@ -67,7 +67,7 @@ pub(crate) fn execute(
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&fs, new).map_err(EngineError::store)?;
     keep(context.store(), &diff.digest, &known);
-    Ok(Made { layer: layer.id, diff: diff.digest, injected: Vec::new() })
+    Ok(Made { layer: layer.id, diff: diff.digest, injected: Vec::new(), ran: None })
 }
 
 /// Measures a layer whose files are known.
