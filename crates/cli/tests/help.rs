@@ -56,17 +56,19 @@ Build an image from a Dockerfile
 Usage: kiln build [OPTIONS] CONTEXT
 
 Arguments:
-  [CONTEXT]...  The directory that COPY and ADD take files from
+  [CONTEXT]...  What COPY and ADD take files from: a directory, a git repository, an archive at an
+                http(s) URL; `-` is an archive or a Dockerfile on standard input
 
 Options:
-  -f, --file <FILE>                   The Dockerfile; `-` reads it from standard input [default:
-                                      CONTEXT/Dockerfile]
+  -f, --file <FILE>                   The Dockerfile, also at an http(s) URL; `-` reads it from
+                                      standard input [default: CONTEXT/Dockerfile]
   -t, --tag <NAME[:TAG]>              A name for the image
       --target <STAGE>                The stage to build [default: the last one]
       --build-arg <NAME[=VALUE]>      The value of an ARG; without a value, that of the environment
       --build-context <NAME=CONTEXT>  Another context, for COPY --from, RUN --mount=from and FROM: a
-                                      directory, oci-layout://DIR[:TAG][@DIGEST] or
-                                      docker-image://REFERENCE
+                                      directory, oci-layout://DIR[:TAG][@DIGEST],
+                                      docker-image://REFERENCE, a git repository or a file at an
+                                      http(s) URL
       --label <NAME[=VALUE]>          A label of the image
       --platform <OS/ARCH[/VARIANT]>  The platforms to build for [default: this machine's]
       --no-cache[=<BOOL>]             Run every step again
@@ -138,17 +140,19 @@ Lint a Dockerfile
 Usage: kiln check [OPTIONS] CONTEXT
 
 Arguments:
-  [CONTEXT]...  The directory that COPY and ADD take files from
+  [CONTEXT]...  What COPY and ADD take files from: a directory, a git repository, an archive at an
+                http(s) URL; `-` is an archive or a Dockerfile on standard input
 
 Options:
-  -f, --file <FILE>                   The Dockerfile; `-` reads it from standard input [default:
-                                      CONTEXT/Dockerfile]
+  -f, --file <FILE>                   The Dockerfile, also at an http(s) URL; `-` reads it from
+                                      standard input [default: CONTEXT/Dockerfile]
       --target <STAGE>                Look at this stage and those that it needs [default: all
                                       stages]
       --build-arg <NAME[=VALUE]>      The value of an ARG; without a value, that of the environment
       --build-context <NAME=CONTEXT>  Another context, for COPY --from, RUN --mount=from and FROM: a
-                                      directory, oci-layout://DIR[:TAG][@DIGEST] or
-                                      docker-image://REFERENCE
+                                      directory, oci-layout://DIR[:TAG][@DIGEST],
+                                      docker-image://REFERENCE, a git repository or a file at an
+                                      http(s) URL
       --platform <OS/ARCH[/VARIANT]>  The platform to build for [default: this machine's]
       --format <FORMAT>               How to print what is found [default: text] [possible values:
                                       text, json]

@@ -5,6 +5,7 @@
 
 use crate::build::contexts;
 use crate::build::dockerfile::{self, Dockerfile};
+use crate::build::main_context::{self, Loading, MainContext};
 use crate::build::resolver::Resolver;
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
@@ -15,6 +16,7 @@ use kiln_dockerfile::ast::{self, From, Instruction, InstructionKind};
 use kiln_dockerfile::{SourceMap, Span};
 use kiln_graph::Platform;
 use kiln_lower::{Lowered, MountUse, description};
+use std::sync::atomic::AtomicU32;
 
 /// What [`Engine::check`] found.
 #[derive(Debug)]
@@ -102,9 +104,9 @@ impl Engine {
     /// # Errors
     /// If there is no Dockerfile to look at, or it cannot be parsed. What else is wrong with it is part of the answer.
     pub fn check(&self, request: &BuildRequest) -> Result<Check, EngineError> {
-        let dockerfile = dockerfile::read(request)?;
+        let (main, dockerfile) = self.find(request)?;
         let parsed = dockerfile.parse()?;
-        let contexts = contexts::open(self, request, &dockerfile)?;
+        let contexts = contexts::open(self, request, main, &dockerfile)?;
         let lowered = self.lower(request, &dockerfile, &parsed, request.target.is_none());
         let (facts, error) = match lowered {
             Ok(lowered) => (lowered.facts, None),
@@ -121,7 +123,7 @@ impl Engine {
     /// # Errors
     /// Whatever is wrong with the Dockerfile.
     pub fn outline(&self, request: &BuildRequest) -> Result<Outline, EngineError> {
-        let dockerfile = dockerfile::read(request)?;
+        let (_, dockerfile) = self.find(request)?;
         let parsed = dockerfile.parse()?;
         let lowered = self.lower(request, &dockerfile, &parsed, false)?;
         let target = stages(&parsed).nth(lowered.target_stage);
@@ -154,7 +156,7 @@ impl Engine {
     /// # Errors
     /// If there is no Dockerfile to look at, or it cannot be parsed.
     pub fn targets(&self, request: &BuildRequest) -> Result<Targets, EngineError> {
-        let dockerfile = dockerfile::read(request)?;
+        let (_, dockerfile) = self.find(request)?;
         let parsed = dockerfile.parse()?;
         let lines = SourceMap::new(&dockerfile.text);
         let span_lines = |span: Span| lines.lines(span);
@@ -175,6 +177,15 @@ impl Engine {
             last.default = true;
         }
         Ok(Targets { targets, text: dockerfile.text })
+    }
+
+    /// The context, fetched if it is elsewhere, and the Dockerfile.
+    fn find(&self, request: &BuildRequest) -> Result<(MainContext, Dockerfile), EngineError> {
+        let numbers = AtomicU32::new(0);
+        let loading = Loading { engine: self, events: &|_| (), cancel: CancelToken::new(), numbers: &numbers };
+        let main = main_context::load(request, &loading)?;
+        let dockerfile = dockerfile::read(request, &main, &loading)?;
+        Ok((main, dockerfile))
     }
 
     fn lower(

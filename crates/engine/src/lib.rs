@@ -3,6 +3,7 @@
 //! The engine renders nothing and knows no terminal. What it needs of the outside world it finds in the [`Engine`]'s
 //! settings, never in environment variables.
 
+mod archive;
 mod build;
 mod cancel;
 mod check;
@@ -18,6 +19,7 @@ mod request;
 mod run;
 mod snapshot;
 
+pub use archive::ContextArchive;
 pub use cancel::{CancelToken, HookGuard};
 pub use check::{Check, Outline, OutlineArg, OutlineMount, Target, Targets};
 pub use engine::{Engine, Settings};

@@ -2,7 +2,8 @@
 
 pub use kiln_lower::AutoCacheMode;
 
-use kiln_graph::{HostEntry, Network, Platform, Resources, Ulimit};
+use crate::archive::ContextArchive;
+use kiln_graph::{GitTree, HostEntry, Network, Platform, Resources, Ulimit};
 use kiln_ssh::Agent as SshAgent;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -58,10 +59,10 @@ pub struct BuildRequest {
 }
 
 impl BuildRequest {
-    /// A build of a directory with all defaults.
-    pub fn new(context: PathBuf) -> Self {
+    /// A build of a context with all defaults.
+    pub fn new(context: ContextSource) -> Self {
         Self {
-            context: ContextSource::Directory(context),
+            context,
             dockerfile: None,
             target: None,
             build_args: BTreeMap::new(),
@@ -92,13 +93,24 @@ impl BuildRequest {
 pub enum ContextSource {
     /// A directory of this machine.
     Directory(PathBuf),
+    /// A git repository.
+    Git(GitTree),
+    /// An archive at an http(s) URL, or a Dockerfile without a context.
+    Http(String),
+    /// An archive that is read from a pipe.
+    Archive(ContextArchive),
+    /// No files at all.
+    Empty,
 }
 
 /// Where the Dockerfile's text comes from.
 #[derive(Debug, Clone)]
 pub enum DockerfileSource {
-    /// A file; a relative path is looked up in the current directory, as `docker build -f` does.
+    /// A file; a relative path is looked up in the current directory, as `docker build -f` does, but in the context if that is not a
+    /// directory of this machine.
     File(PathBuf),
+    /// A file at an http(s) URL.
+    Url(String),
     /// The text itself, with a name for messages (`-f -`).
     Text {
         /// What messages call it.
@@ -122,6 +134,10 @@ pub enum NamedContextSource {
         /// Tag or digest of the image in it.
         reference: Option<String>,
     },
+    /// A git repository.
+    Git(GitTree),
+    /// A file at an http(s) URL, which is called `context` then.
+    Http(String),
 }
 
 /// What the user lets steps ask for.

@@ -1,7 +1,7 @@
 //! `kiln check`: lints a Dockerfile, as `kiln build --check` does, with the options that have a meaning for that.
 
 use crate::args::Globals;
-use crate::commands::build::{contexts, request};
+use crate::commands::build::contexts;
 use crate::commands::call::{self, Call, Format};
 use crate::error::CliError;
 use crate::exit::ExitStatus;
@@ -15,11 +15,12 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(override_usage = "kiln check [OPTIONS] CONTEXT")]
 pub(crate) struct CheckArgs {
-    /// The directory that COPY and ADD take files from
+    /// What COPY and ADD take files from: a directory, a git repository, an archive at an http(s) URL; `-` is an archive or a
+    /// Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
     context: Vec<PathBuf>,
 
-    /// The Dockerfile; `-` reads it from standard input [default: CONTEXT/Dockerfile]
+    /// The Dockerfile, also at an http(s) URL; `-` reads it from standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Look at this stage and those that it needs [default: all stages]
@@ -28,8 +29,8 @@ pub(crate) struct CheckArgs {
     /// The value of an ARG; without a value, that of the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     build_args: Vec<String>,
-    /// Another context, for COPY --from, RUN --mount=from and FROM: a directory, oci-layout://DIR[:TAG][@DIGEST] or
-    /// docker-image://REFERENCE
+    /// Another context, for COPY --from, RUN --mount=from and FROM: a directory, oci-layout://DIR[:TAG][@DIGEST],
+    /// docker-image://REFERENCE, a git repository or a file at an http(s) URL
     #[arg(long = "build-context", value_name = "NAME=CONTEXT", value_parser = contexts::named)]
     build_contexts: Vec<(String, NamedContextSource)>,
     /// The platform to build for [default: this machine's]
@@ -42,9 +43,9 @@ pub(crate) struct CheckArgs {
 
 /// Lints a Dockerfile.
 pub(crate) fn execute(globals: &Globals, args: CheckArgs) -> Result<ExitStatus, CliError> {
-    let context = contexts::main_context("check", &args.context)?;
+    let (context, dockerfile) = contexts::main_context("check", &args.context, args.file)?;
     let request = BuildRequest {
-        dockerfile: request::dockerfile(args.file)?,
+        dockerfile,
         target: args.target.filter(|target| !target.is_empty()),
         build_args: values::environment(&args.build_args)?.into_iter().collect(),
         contexts: args.build_contexts.into_iter().collect(),

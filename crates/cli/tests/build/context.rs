@@ -26,6 +26,15 @@ fn ignore_files() {
 }
 
 #[test]
+fn links_that_lead_nowhere() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    std::os::unix::fs::symlink("gone", kiln.context().join("link")).unwrap();
+    kiln.write("Dockerfile", "FROM scratch\nCOPY link /\n");
+    let message = "`link` is a symbolic link to `gone`, which does not exist in the build context";
+    kiln.build::<&str>([]).exits(1).stderr_has(message);
+}
+
+#[test]
 fn named_directories() {
     let Some(kiln) = Kiln::for_builds() else { return };
     let other = kiln.path("other");

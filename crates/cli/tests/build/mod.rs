@@ -19,6 +19,7 @@ mod outputs;
 mod platforms;
 mod processes;
 mod registry;
+mod remote_contexts;
 mod run;
 mod secrets;
 mod ssh;

@@ -1,38 +1,50 @@
-//! The contexts of a build: the main directory and the named ones, opened once and read when a step asks.
+//! The contexts of a build: the main one and the named directories, opened once and read when a step asks.
 
 use super::dockerfile::{Dockerfile, absolute};
+use super::main_context::{ContextTree, MainContext};
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::request::{BuildRequest, ContextSource, NamedContextSource};
+use crate::request::{BuildRequest, NamedContextSource};
+use crate::snapshot::Output;
 use kiln_digest::ContentDigest;
 use kiln_graph::{Image, ImageLocation};
 use kiln_sources::image::Resolution;
 use kiln_sources::local::{IgnoreRules, LocalContext, read_ignore_rules};
 use kiln_store::Store;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The name that the graph gives to the main context.
 const MAIN: &str = "context";
 
-/// The directories that a build reads.
+/// What a build reads.
 pub(crate) struct Contexts {
-    main: PathBuf,
+    /// What the main context is known by from build to build.
+    main: String,
+    /// The main context, if it came from elsewhere.
+    tree: Option<ContextTree>,
     open: HashMap<String, Arc<LocalContext>>,
 }
 
 /// Opens the contexts of a request.
-pub(crate) fn open(engine: &Engine, request: &BuildRequest, dockerfile: &Dockerfile) -> Result<Contexts, EngineError> {
-    let ContextSource::Directory(directory) = &request.context;
-    if !directory.is_dir() {
-        let what = if directory.exists() { "is not a directory" } else { "does not exist" };
-        return Err(EngineError::new(ErrorKind::User, format!("the build context `{}` {what}", directory.display())));
-    }
-    let main = absolute(directory);
-    let rules = read_ignore_rules(&main, dockerfile.path.as_deref()).map_err(EngineError::user)?;
-    let mut open = HashMap::from([(MAIN.to_owned(), open_one(engine, &main, rules)?)]);
+pub(crate) fn open(
+    engine: &Engine,
+    request: &BuildRequest,
+    main: MainContext,
+    dockerfile: &Dockerfile,
+) -> Result<Contexts, EngineError> {
+    let mut open = HashMap::new();
+    let (main, tree) = match main {
+        MainContext::Directory(directory) => {
+            let rules = read_ignore_rules(&directory, dockerfile.path.as_deref()).map_err(EngineError::user)?;
+            open.insert(MAIN.to_owned(), open_one(engine, &directory, rules)?);
+            (directory.display().to_string(), None)
+        }
+        // As with BuildKit, a `.dockerignore` of what is not a directory of this machine is a file like any other.
+        MainContext::Tree(tree) => (tree.name.clone(), Some(tree)),
+    };
     for (name, source) in &request.contexts {
         if let NamedContextSource::Directory(path) = source {
             let path = absolute(path);
@@ -40,7 +52,7 @@ pub(crate) fn open(engine: &Engine, request: &BuildRequest, dockerfile: &Dockerf
             open.insert(name.clone(), open_one(engine, &path, rules)?);
         }
     }
-    Ok(Contexts { main, open })
+    Ok(Contexts { main, tree, open })
 }
 
 fn open_one(engine: &Engine, path: &Path, rules: IgnoreRules) -> Result<Arc<LocalContext>, EngineError> {
@@ -50,8 +62,8 @@ fn open_one(engine: &Engine, path: &Path, rules: IgnoreRules) -> Result<Arc<Loca
 }
 
 impl Contexts {
-    /// The main context's directory.
-    pub(crate) fn main_path(&self) -> &Path {
+    /// What the main context is known by from build to build.
+    pub(crate) fn main_name(&self) -> &str {
         &self.main
     }
 
@@ -64,8 +76,11 @@ impl Contexts {
     }
 
     /// A context by the name that the graph gives it.
-    pub(crate) fn get(&self, name: &str) -> Result<Arc<LocalContext>, EngineError> {
-        self.open.get(name).cloned().ok_or_else(|| {
+    pub(crate) fn get(&self, name: &str) -> Result<Output, EngineError> {
+        if let Some(tree) = self.tree.as_ref().filter(|_| name == MAIN) {
+            return Ok(Output::Snapshot(tree.snapshot.clone()));
+        }
+        self.open.get(name).cloned().map(Output::Context).ok_or_else(|| {
             EngineError::new(ErrorKind::User, format!("there is no build context `{name}`"))
                 .with_hint(format!("give it with `--build-context {name}=DIR`"))
         })

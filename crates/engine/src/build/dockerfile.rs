@@ -1,10 +1,14 @@
 //! The Dockerfile of a build: found, read, parsed and lowered, with its faults told by place.
 
+use super::main_context::{Loading, MainContext};
 use crate::error::{EngineError, ErrorKind, Place};
 use crate::request::{BuildRequest, ContextSource, DockerfileSource, NamedContextSource, NoCache};
+use crate::snapshot::Realized;
 use kiln_dockerfile::{Span, ast};
-use kiln_graph::Platform;
+use kiln_graph::{HttpFile, Platform, without_credentials};
+use kiln_layer::{Tree, TreeError, resolve};
 use kiln_lower::{ImageResolver, LowerError, Lowered, NamedContext, Options};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// A larger file is not a Dockerfile.
@@ -19,35 +23,90 @@ pub(crate) struct Dockerfile {
 }
 
 /// Reads the Dockerfile that a request names.
-pub(crate) fn read(request: &BuildRequest) -> Result<Dockerfile, EngineError> {
-    let path = match &request.dockerfile {
-        Some(DockerfileSource::Text { name, text }) => {
-            return Ok(Dockerfile { name: name.clone(), text: text.clone(), path: None });
+pub(crate) fn read(
+    request: &BuildRequest,
+    main: &MainContext,
+    loading: &Loading<'_>,
+) -> Result<Dockerfile, EngineError> {
+    match (&request.dockerfile, main) {
+        (Some(DockerfileSource::Text { name, text }), _) => {
+            Ok(Dockerfile { name: name.clone(), text: text.clone(), path: None })
         }
-        Some(DockerfileSource::File(path)) => path.clone(),
-        None => {
-            let ContextSource::Directory(directory) = &request.context;
-            directory.join("Dockerfile")
+        (Some(DockerfileSource::Url(url)), _) => {
+            let (layer, _) = loading.download(url, DEFAULT, "[internal] load remote Dockerfile", request)?;
+            let realized = Realized::new(loading.engine.store(), vec![layer])?;
+            from_tree(realized.tree.as_ref(), DEFAULT, &without_credentials(url))
         }
-    };
+        (Some(DockerfileSource::File(path)), MainContext::Directory(_)) => from_file(path.clone()),
+        (Some(DockerfileSource::File(path)), MainContext::Tree(_)) if path.is_absolute() => from_file(path.clone()),
+        (None, MainContext::Directory(directory)) => {
+            // The context as it was named, since that is how people know the file.
+            let ContextSource::Directory(named) = &request.context else { return from_file(directory.join(DEFAULT)) };
+            let (upper, lower) = (named.join(DEFAULT), named.join(DEFAULT.to_lowercase()));
+            from_file(if !upper.exists() && lower.is_file() { lower } else { upper })
+        }
+        (named, MainContext::Tree(context)) => {
+            let own_layers = context.snapshot.own_layers().to_vec();
+            let realized = Realized::new(loading.engine.store(), own_layers)?;
+            let tree = realized.tree.as_ref();
+            let name = match named {
+                Some(DockerfileSource::File(path)) => path.display().to_string(),
+                _ if context.dockerfile == DEFAULT && !is_file(tree, DEFAULT)? && is_file(tree, "dockerfile")? => {
+                    DEFAULT.to_lowercase()
+                }
+                _ => context.dockerfile.to_owned(),
+            };
+            from_tree(tree, &name, &name)
+        }
+    }
+}
+
+/// What a Dockerfile is called.
+const DEFAULT: &str = "Dockerfile";
+
+fn from_file(path: PathBuf) -> Result<Dockerfile, EngineError> {
     let name = path.display().to_string();
-    let missing = |error: std::io::Error| {
-        let mut wrong = EngineError::new(ErrorKind::User, format!("failed to read the Dockerfile `{name}`"));
-        if error.kind() == std::io::ErrorKind::NotFound {
-            wrong = wrong.with_hint("name another file with `-f`, or make a `Dockerfile` in the build context");
-        }
-        wrong.with_source(error)
+    let size = std::fs::metadata(&path).map_err(|error| missing(&name, error))?.len();
+    let file = std::fs::File::open(&path).map_err(|error| missing(&name, error))?;
+    Ok(Dockerfile { text: text(&name, size, file)?, name, path: Some(path) })
+}
+
+fn from_tree(tree: &dyn Tree, path: &str, name: &str) -> Result<Dockerfile, EngineError> {
+    let unreadable = |error: TreeError| match error {
+        TreeError::Io { source, .. } => missing(name, source),
+        TreeError::NotAFile { .. } => missing(name, io::ErrorKind::IsADirectory.into()),
+        _ => missing(name, io::ErrorKind::NotFound.into()),
     };
-    let size = std::fs::metadata(&path).map_err(missing)?.len();
+    let path = resolve(tree, Path::new(path), true).map_err(unreadable)?;
+    let size = tree.entry(&path).map_err(unreadable)?.map_or(0, |entry| entry.size);
+    let file = tree.open(&path).map_err(unreadable)?;
+    Ok(Dockerfile { name: name.to_owned(), text: text(name, size, file)?, path: None })
+}
+
+fn is_file(tree: &dyn Tree, path: &str) -> Result<bool, EngineError> {
+    let look = || tree.entry(&resolve(tree, Path::new(path), true)?);
+    let entry = look().map_err(EngineError::internal("failed to look for the Dockerfile"))?;
+    Ok(entry.is_some_and(|entry| entry.is_file()))
+}
+
+fn missing(name: &str, error: io::Error) -> EngineError {
+    let mut wrong = EngineError::new(ErrorKind::User, format!("failed to read the Dockerfile `{name}`"));
+    if error.kind() == io::ErrorKind::NotFound {
+        wrong = wrong.with_hint("name another file with `-f`, or make a `Dockerfile` in the build context");
+    }
+    wrong.with_source(error)
+}
+
+fn text(name: &str, size: u64, file: std::fs::File) -> Result<String, EngineError> {
     if size > MAX_SIZE {
         return Err(EngineError::new(ErrorKind::User, format!("`{name}` is too large for a Dockerfile: {size} bytes")));
     }
-    let bytes = std::fs::read(&path).map_err(missing)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|error| missing(name, error))?;
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         EngineError::new(ErrorKind::User, format!("`{name}` is not UTF-8 at byte {at}"))
-    })?;
-    Ok(Dockerfile { name, text, path: Some(path) })
+    })
 }
 
 impl Dockerfile {
@@ -106,6 +165,10 @@ pub(crate) fn options(request: &BuildRequest, platform: &Platform) -> Options {
         NamedContextSource::OciLayout { path, reference } => {
             NamedContext::OciLayout { path: absolute(path).display().to_string(), reference: reference.clone() }
         }
+        NamedContextSource::Git(tree) => NamedContext::Git(tree.clone()),
+        NamedContextSource::Http(url) => {
+            NamedContext::Http(HttpFile { url: url.clone(), checksum: None, filename: "context".to_owned() })
+        }
     };
     Options {
         target: request.target.clone(),
@@ -120,6 +183,7 @@ pub(crate) fn options(request: &BuildRequest, platform: &Platform) -> Options {
             NoCache::Stages(stages) => kiln_lower::NoCache::Stages(stages.clone()),
         },
         network: request.network,
+        context_has_owners: !matches!(request.context, ContextSource::Directory(_)),
         contexts: request.contexts.iter().map(|(name, source)| (name.clone(), context(source))).collect(),
         shm_size: request.shm_size,
         ulimits: request.ulimits.clone(),

@@ -2,7 +2,6 @@
 
 use super::platforms::Plan;
 use kiln_graph::{Vertex, VertexId};
-use std::path::Path;
 
 /// Tells the steps of this Dockerfile from those of others, and those of one platform from those of another.
 pub(crate) struct Memory {
@@ -13,8 +12,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(context: &Path, dockerfile: &str, plan: &Plan) -> Self {
-        let project = |platform| format!("{}\n{dockerfile}\n{platform}", context.display());
+    pub(super) fn new(context: &str, dockerfile: &str, plan: &Plan) -> Self {
+        let project = |platform| format!("{context}\n{dockerfile}\n{platform}");
         let projects = plan.platforms.iter().map(|planned| project(&planned.platform)).collect();
         Self { projects, first: plan.first.clone() }
     }

@@ -3,6 +3,7 @@
 mod base;
 pub(crate) mod contexts;
 pub(crate) mod dockerfile;
+pub(crate) mod main_context;
 mod materialize;
 mod memory;
 mod platforms;
@@ -28,6 +29,7 @@ use contexts::Contexts;
 use kiln_digest::CacheKey;
 use kiln_graph::Graph;
 use kiln_store::{CacheMountKey, LayerId};
+use main_context::Loading;
 use memory::Memory;
 use platforms::PlannedPlatform;
 use selections::SelectionCache;
@@ -94,11 +96,13 @@ fn build(
     numbers: &Arc<AtomicU32>,
 ) -> Result<BuildOutcome, EngineError> {
     let started = Instant::now();
-    let dockerfile = dockerfile::read(request)?;
     let inner = CancelToken::new();
     let to_cancel = inner.clone();
     let _forward = cancel.on_cancel(move || to_cancel.cancel());
-    let contexts = contexts::open(engine, request, &dockerfile)?;
+    let loading = Loading { engine, events, cancel: inner.clone(), numbers };
+    let main = main_context::load(request, &loading)?;
+    let dockerfile = dockerfile::read(request, &main, &loading)?;
+    let contexts = contexts::open(engine, request, main, &dockerfile)?;
     let names = export::names(&request.tags)?;
     export::check(&request.outputs)?;
     let resolver = resolver::Resolver::new(engine, request.pull, inner.clone());
@@ -125,7 +129,7 @@ fn build(
         secrets: &request.secrets,
         cleared_mounts: request.no_cache_mounts.then(Mutex::default),
         ssh: &request.ssh,
-        memory: Memory::new(contexts.main_path(), &dockerfile.name, &plan),
+        memory: Memory::new(contexts.main_name(), &dockerfile.name, &plan),
     };
     let targets: Vec<_> = plan.platforms.iter().filter_map(|platform| platform.target).collect();
     build.plan(&targets);

@@ -43,7 +43,10 @@ impl Build<'_> {
 
 /// The authorization for the server of a URL, from the secrets that BuildKit names for it: `HTTP_AUTH_HEADER_HOST` is the value of
 /// the header, `HTTP_AUTH_TOKEN_HOST` a bearer token.
-fn http_authorization(url: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<Option<String>, EngineError> {
+pub(super) fn http_authorization(
+    url: &str,
+    secrets: &BTreeMap<String, SecretSource>,
+) -> Result<Option<String>, EngineError> {
     let host = host(url);
     for (id, prefix) in [(format!("HTTP_AUTH_HEADER_{host}"), ""), (format!("HTTP_AUTH_TOKEN_{host}"), "Bearer ")] {
         if let Some(value) = text(&id, secrets)? {
@@ -55,7 +58,7 @@ fn http_authorization(url: &str, secrets: &BTreeMap<String, SecretSource>) -> Re
 
 /// How a repository is reached, by the secrets that BuildKit names for it: `GIT_AUTH_HEADER` is the value of the header,
 /// `GIT_AUTH_TOKEN` a password; those with a host's name go before those for all hosts.
-fn git_access(remote: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<GitAccess, EngineError> {
+pub(super) fn git_access(remote: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<GitAccess, EngineError> {
     let mut access = GitAccess::default();
     if !HttpFile::is_url(remote) {
         return Ok(access);

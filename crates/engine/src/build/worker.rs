@@ -40,7 +40,7 @@ impl Build<'_> {
 
     fn source(&self, vertex: VertexId, source: &Source) -> Result<Output, EngineError> {
         match source {
-            Source::Local(local) => Ok(Output::Context(self.contexts.get(&local.name)?)),
+            Source::Local(local) => self.contexts.get(&local.name),
             Source::Image(image) => {
                 let resolution = self.contexts.resolution(image, self.engine, &self.cancel)?;
                 let base = Arc::new(BaseImage::new(resolution, self.engine.registry().clone()));

@@ -17,11 +17,12 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(override_usage = "kiln build [OPTIONS] CONTEXT")]
 pub(crate) struct BuildArgs {
-    /// The directory that COPY and ADD take files from
+    /// What COPY and ADD take files from: a directory, a git repository, an archive at an http(s) URL; `-` is an archive or a
+    /// Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
     pub(super) context: Vec<PathBuf>,
 
-    /// The Dockerfile; `-` reads it from standard input [default: CONTEXT/Dockerfile]
+    /// The Dockerfile, also at an http(s) URL; `-` reads it from standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
     /// A name for the image
@@ -33,8 +34,8 @@ pub(crate) struct BuildArgs {
     /// The value of an ARG; without a value, that of the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(super) build_args: Vec<String>,
-    /// Another context, for COPY --from, RUN --mount=from and FROM: a directory, oci-layout://DIR[:TAG][@DIGEST] or
-    /// docker-image://REFERENCE
+    /// Another context, for COPY --from, RUN --mount=from and FROM: a directory, oci-layout://DIR[:TAG][@DIGEST],
+    /// docker-image://REFERENCE, a git repository or a file at an http(s) URL
     #[arg(long = "build-context", value_name = "NAME=CONTEXT", value_parser = contexts::named)]
     pub(super) build_contexts: Vec<(String, NamedContextSource)>,
     /// A label of the image

@@ -5,26 +5,25 @@ use super::args::BuildArgs;
 use super::{contexts, ssh, steps};
 use crate::error::{CliError, UsageError};
 use crate::values;
-use kiln_engine::{AutoCacheMode, BuildRequest, ContextSource, Destination, DockerfileSource, NoCache, Output};
+use kiln_engine::{AutoCacheMode, BuildRequest, Destination, DockerfileSource, NoCache, Output};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// No Dockerfile is as large as this many bytes.
-const DOCKERFILE_LIMIT: u64 = 16 << 20;
+pub(super) const DOCKERFILE_LIMIT: u64 = 16 << 20;
 
 /// Makes the request. Reads standard input if the Dockerfile comes from there.
 pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
-    let context = contexts::main_context("build", &args.context)?;
     check_outputs(&args.outputs, args.quiet, io::stdout().is_terminal())?;
-    let dockerfile = dockerfile(args.file)?;
+    let (context, dockerfile) = contexts::main_context("build", &args.context, args.file)?;
     if args.no_cache_mounts && !args.no_cache && args.no_cache_filter.is_empty() {
         return Err(UsageError::new("`--no-cache-mounts` says what steps that run again find in their cache mounts")
             .hint("add `--no-cache` or `--no-cache-filter STAGE`")
             .into());
     }
     Ok(BuildRequest {
-        context: ContextSource::Directory(context),
+        context,
         dockerfile,
         target: args.target.filter(|target| !target.is_empty()),
         build_args: values::environment(&args.build_args)?.into_iter().collect(),
@@ -66,17 +65,10 @@ fn auto_cache(option: Option<AutoCacheMode>) -> Result<AutoCacheMode, UsageError
     }
 }
 
-/// Where `--file` says the Dockerfile is. Reads standard input if that is the place.
-pub(in crate::commands) fn dockerfile(file: Option<PathBuf>) -> Result<Option<DockerfileSource>, CliError> {
-    match file {
-        Some(path) if path.as_os_str() == "-" => from_stdin().map(Some),
-        file => Ok(file.map(DockerfileSource::File)),
-    }
-}
-
-fn from_stdin() -> Result<DockerfileSource, CliError> {
+/// The Dockerfile on standard input.
+pub(super) fn dockerfile_text(stdin: &mut dyn Read) -> Result<DockerfileSource, CliError> {
     let mut bytes = Vec::new();
-    io::stdin().lock().take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes).map_err(CliError::Stdin)?;
+    stdin.take(DOCKERFILE_LIMIT + 1).read_to_end(&mut bytes).map_err(CliError::Stdin)?;
     if bytes.len() as u64 > DOCKERFILE_LIMIT {
         return Err(UsageError::new("the Dockerfile on standard input is larger than 16 MiB").into());
     }

@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_was_made() {
-        let mut request = BuildRequest::new(".".into());
+        let mut request = BuildRequest::new(kiln_engine::ContextSource::Empty);
         let paint = Paint { colours: false };
         let id = &Digest::of_bytes(b"config").to_string()[..19];
         assert_eq!(

@@ -69,6 +69,8 @@ pub(crate) fn join(path: &Path, relative: &Path) -> PathBuf {
 pub(crate) enum SelectError {
     #[error("`{path}` does not exist {place}")]
     NotFound { path: String, place: &'static str },
+    #[error("`{path}` is a symbolic link to `{target}`, which does not exist {place}")]
+    Dangling { path: String, target: String, place: &'static str },
     #[error(transparent)]
     Pattern(#[from] BadPattern),
     #[error(transparent)]
@@ -99,7 +101,7 @@ pub(crate) fn select(tree: &dyn Tree, copy: &Copy, stop: &AtomicBool) -> Result<
 }
 
 fn place(copy: &Copy) -> &'static str {
-    if copy.from_context { "in the build context" } else { "in the image or stage that is copied from" }
+    if copy.from_context { "in the build context" } else { "in the image, stage or context that is copied from" }
 }
 
 /// A path below the root, `..` resolved as far as it goes.
@@ -122,7 +124,9 @@ fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, S
     let plain_text = plain.to_str().ok_or_else(not_found)?;
     if !Pattern::has_wildcards(plain_text) {
         let resolved = resolve(tree, &plain, !copy.parents)?;
-        tree.entry(&resolved)?.ok_or_else(not_found)?;
+        if tree.entry(&resolved)?.is_none() {
+            return Err(dangling(tree, &plain, copy)?.unwrap_or_else(not_found));
+        }
         return Ok(vec![plain]);
     }
     // Only what stands below the components without wildcards can match.
@@ -133,6 +137,19 @@ fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, S
     let mut found = Vec::new();
     collect_matches(tree, &fixed, &pattern, depth, &mut found)?;
     Ok(found)
+}
+
+/// What to say of a path that leads nowhere, if it is a link.
+fn dangling(tree: &dyn Tree, path: &Path, copy: &Copy) -> Result<Option<SelectError>, SelectError> {
+    let link = tree.entry(&resolve(tree, path, false)?)?;
+    Ok(link.and_then(|entry| match entry.kind {
+        Kind::Symlink(target) => Some(SelectError::Dangling {
+            path: path.display().to_string(),
+            target: Path::new(&target).display().to_string(),
+            place: place(copy),
+        }),
+        _ => None,
+    }))
 }
 
 fn collect_matches(

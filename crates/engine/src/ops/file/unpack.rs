@@ -9,6 +9,7 @@ use crate::ops::file::everything;
 use kiln_digest::ContentDigest;
 use kiln_graph::{Copy, Unpack};
 use kiln_layer::{ApplyOptions, Contents, Directory, Kind, Meta, Stoppable, Tree, apply, decompress, decompress_ahead};
+use kiln_sources::archive::is_tar_header;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, OnceLock};
 
@@ -53,22 +54,6 @@ fn is_archive(mut file: std::fs::File) -> std::io::Result<Option<std::fs::File>>
     let Ok(()) = stream.and_then(|stream| stream.take(512).read_to_end(&mut header).map(drop)) else { return Ok(None) };
     file.seek(SeekFrom::Start(0))?;
     Ok(is_tar_header(&header).then_some(file))
-}
-
-/// Whether a block has the checksum of a tar header (POSIX.1-2017, pax, ustar Header Block).
-fn is_tar_header(block: &[u8]) -> bool {
-    if block.len() != 512 || block.iter().all(|&byte| byte == 0) {
-        return false;
-    }
-    let field = String::from_utf8_lossy(&block[148..156]);
-    let digits = field.trim_matches([' ', '\0']);
-    let Ok(expected) = u64::from_str_radix(digits, 8) else { return false };
-    let sum: u64 = block
-        .iter()
-        .enumerate()
-        .map(|(at, &b)| if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(b) })
-        .sum();
-    sum == expected
 }
 
 fn unpack(
@@ -154,23 +139,5 @@ impl Read for Hashed {
             self.digest.get_or_init(|| ContentDigest::from_bytes(*self.hasher.finalize().as_bytes()));
         }
         Ok(read)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_tar_headers_have_the_checksum() {
-        let mut header = [0_u8; 512];
-        header[..4].copy_from_slice(b"name");
-        let sum: u64 = header.iter().map(|&b| u64::from(b)).sum::<u64>() + 8 * u64::from(b' ');
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        assert!(is_tar_header(&header));
-        header[0] = b'm';
-        assert!(!is_tar_header(&header));
-        assert!(!is_tar_header(&[0; 512]));
-        assert!(!is_tar_header(b"short"));
     }
 }
