@@ -56,10 +56,13 @@ fn explain(error: &clap::Error) -> UsageError {
         },
         ErrorKind::InvalidSubcommand => {
             let name = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
-            let hint = match text(error, ContextKind::SuggestedSubcommand) {
-                Some(like) => format!("did you mean `{} {like}`?", program(&command)),
-                None => format!("`{} --help` lists the commands", program(&command)),
+            let docker = missing::command(&name).filter(|_| command.is_empty()).map(str::to_owned);
+            let like = || {
+                let like = text(error, ContextKind::SuggestedSubcommand)?;
+                Some(format!("did you mean `{} {like}`?", program(&command)))
             };
+            let hint =
+                docker.or_else(like).unwrap_or_else(|| format!("`{} --help` lists the commands", program(&command)));
             UsageError::new(format!("unknown command `{name}`")).hint(hint)
         }
         ErrorKind::ValueValidation => match error.source().and_then(|source| source.downcast_ref::<UsageError>()) {

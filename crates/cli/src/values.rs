@@ -7,6 +7,7 @@ use kiln_registry::Reference;
 use std::collections::BTreeMap;
 use std::env;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// The limits that `--ulimit` can set (setrlimit(2), in lower case and without the prefix).
 const LIMITS: [&str; 15] = [
@@ -162,6 +163,20 @@ pub(crate) fn size(text: &str) -> Result<u64, UsageError> {
     Ok(bytes)
 }
 
+/// A duration as Go writes it: numbers with `h`, `m` and `s`, the larger units first (`24h`, `1h30m`).
+pub(crate) fn duration(text: &str) -> Result<Duration, UsageError> {
+    let error = || UsageError::new(format!("bad duration `{text}`")).hint("for example `24h` or `1h30m`");
+    let (mut seconds, mut rest) = (0_u64, text);
+    for (unit, length) in [('h', 3600), ('m', 60), ('s', 1)] {
+        if let Some((number, after)) = rest.split_once(unit) {
+            let number: u64 = number.parse().map_err(|_| error())?;
+            seconds = number.checked_mul(length).and_then(|more| seconds.checked_add(more)).ok_or_else(error)?;
+            rest = after;
+        }
+    }
+    if text.is_empty() || !rest.is_empty() { Err(error()) } else { Ok(Duration::from_secs(seconds)) }
+}
+
 /// A message of another crate, whose hint stands on a line of its own.
 pub(crate) fn split_hint(message: &str) -> UsageError {
     match message.split_once("\nhint: ") {
@@ -227,6 +242,16 @@ mod tests {
         }
         for bad in ["", "m", "-1", "1x", "1.2.3m", "99999999999999999999", "99999999999p", "1mm"] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("24h", 86_400), ("1h30m", 5_400), ("90s", 90), ("1h1m1s", 3_661), ("0s", 0)] {
+            assert_eq!(duration(text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for bad in ["", "24", "h", "1d", "30m1h", "1.5h", "-1h", "99999999999999999999h", "9999999999999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 

@@ -231,8 +231,8 @@ Run a program in an image
 Usage: kiln run [OPTIONS] IMAGE [COMMAND] [ARG]...
 
 Arguments:
-  <IMAGE>       Name or id of an image; what kiln does not have is pulled
-  [COMMAND]...  What to run instead of the image's own command, and its arguments
+  <IMAGE>...  Name or id of an image, which is pulled if kiln does not have it; and what to run
+              instead of its own command, with arguments
 
 Options:
   -e, --env <NAME[=VALUE]>           Set an environment variable; without a value, pass on kiln's
@@ -357,10 +357,15 @@ Remove what no image needs
 Usage: kiln prune [OPTIONS]
 
 Options:
-  -a, --all    Remove everything that is not in use at this moment: caches of recent builds and
-               cache mounts, too
-  -f, --force  Do not ask
-  -h, --help   Print help
+  -a, --all                     Remove everything that is not in use at this moment: caches of
+                                recent builds and cache mounts, too
+      --keep-mounts             With --all: keep the cache mounts
+      --filter <FILTER>         Remove only what matches: until=DURATION, what was not used for so
+                                long, for instance until=24h
+      --max-used-space <BYTES>  Remove the least recently used, and only so much that the store
+                                takes up no more than this
+  -f, --force                   Do not ask
+  -h, --help                    Print help
 
 Global options:
       --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:

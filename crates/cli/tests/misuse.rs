@@ -30,6 +30,7 @@ fn commands_and_options() {
         (&["build", "-t"], "`--tag` needs a value", "--help`"),
         (&["build", "-t", "App", "."], "`--tag`: bad reference `App`", "did you mean `app`?"),
         (&["build", "--network", "bridge", "."], "`--network`: unknown network `bridge`", "`host`"),
+        (&["build", "--platform", "foo", "."], "`--platform`: bad platform `foo`", "linux/amd64"),
         (&["build", "--platform", "linux/", "."], "`--platform`: bad platform `linux/`", "linux/amd64"),
         (&["build", "--progress", "loud", "."], "`--progress`: bad value `loud`", "auto, tty, plain, quiet, rawjson"),
         (&["build", "--progress", "tty", "."], "needs a terminal", "--progress=plain"),
@@ -65,6 +66,11 @@ fn commands_and_options() {
         (&["images", "--json", "-q"], "cannot be used together", ""),
         (&["images", "x"], "unexpected argument `x`", "`kiln images --help`"),
         (&["prune"], "asks before it removes anything", "--force"),
+        (&["prune", "--filter", "label=x"], "`--filter`: unknown filter `label=x`", "until=24h"),
+        (&["prune", "--filter", "until=1x"], "`--filter`: bad duration `1x`", "24h"),
+        (&["prune", "--max-used-space", "x"], "`--max-used-space`: bad size `x`", "64m"),
+        (&["ps"], "unknown command `ps`", "no container outlives `kiln run`"),
+        (&["buildx", "build", "."], "unknown command `buildx`", "`kiln build …`"),
     ] {
         expect(&kiln, arguments, 2, message, hint);
     }

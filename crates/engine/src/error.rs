@@ -2,6 +2,9 @@
 //! and where it happened.
 
 use crate::lint::Lints;
+use crate::ops::exec::NotGiven;
+use crate::ops::file::SelectError;
+use crate::ops::users::UserError;
 use kiln_exporters::ExportError;
 use kiln_registry::RegistryError;
 use kiln_sources::image::FetchError;
@@ -86,6 +89,21 @@ impl EngineError {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.cause = Some(Cause::Other(source.into()));
         self
+    }
+
+    /// The word of the instruction that the error is about, where it is narrower than all of it.
+    pub(crate) fn word(&self) -> Option<&str> {
+        let Some(Cause::Same(error)) = &self.cause else { return None };
+        if let Some(SelectError::NotFound { path, .. }) = error.downcast_ref() {
+            return Some(path);
+        }
+        if let Some(NotGiven::Secret(id) | NotGiven::Agent(id, _)) = error.downcast_ref() {
+            return Some(id);
+        }
+        match error.downcast_ref() {
+            Some(UserError::UnknownUser(name) | UserError::UnknownGroup(name)) => Some(name),
+            _ => None,
+        }
     }
 
     /// The user cancelled.

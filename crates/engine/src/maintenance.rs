@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use kiln_digest::Digest;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use kiln_store::{CacheMountInfo, CacheMountKey, MountId, Pruned, RemovedMounts, Usage, UsageKind, UsageRow};
 
@@ -29,6 +29,12 @@ pub struct ImageSummary {
 pub struct PruneRequest {
     /// Everything that no built image needs, cache mounts included, instead of what no image needs.
     pub all: bool,
+    /// With `all`: not the cache mounts.
+    pub keep_mounts: bool,
+    /// Only what was not used for so long.
+    pub older_than: Option<Duration>,
+    /// Only so much, least recently used first, that the store has at most so many bytes.
+    pub max_size: Option<u64>,
 }
 
 impl Engine {
@@ -86,12 +92,13 @@ impl Engine {
     /// # Errors
     /// Those of the store.
     pub fn prune(&self, request: PruneRequest) -> Result<Pruned, EngineError> {
-        let options = kiln_store::PruneOptions { all: request.all, ..Default::default() };
-        let first = match self.remove_unnamed() {
+        let PruneRequest { all, keep_mounts, older_than, max_size } = request;
+        let options = kiln_store::PruneOptions { all, keep_mounts, older_than, max_size };
+        let first = match self.remove_unnamed(older_than) {
             // What is freed without it makes room for it.
             Err(kiln_store::ImageError::Store(error)) if error.is_full() => {
                 let first = self.store().prune(&options).map_err(EngineError::store)?;
-                self.remove_unnamed().map_err(EngineError::from_store_image)?;
+                self.remove_unnamed(older_than).map_err(EngineError::from_store_image)?;
                 first
             }
             removed => removed.map(|()| Pruned::default()).map_err(EngineError::from_store_image)?,
@@ -108,9 +115,12 @@ impl Engine {
     }
 
     /// An image without a name is nobody's but its builder's, who has seen its id.
-    fn remove_unnamed(&self) -> Result<(), kiln_store::ImageError> {
+    fn remove_unnamed(&self, older_than: Option<Duration>) -> Result<(), kiln_store::ImageError> {
         for image in self.store().images()?.iter().filter(|image| image.name.starts_with("<none>@")) {
-            self.store().remove_image(&image.name)?;
+            // One from the future is as young as can be.
+            if image.created.elapsed().unwrap_or_default() >= older_than.unwrap_or_default() {
+                self.store().remove_image(&image.name)?;
+            }
         }
         Ok(())
     }

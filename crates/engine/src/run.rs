@@ -121,7 +121,16 @@ impl Engine {
             }
         }
         let stop = || cancel.is_cancelled();
-        self.registry().resolve(&request.image, &platform, request.pull, &stop).map_err(EngineError::from_image)
+        self.registry().resolve(&request.image, &platform, request.pull, &stop).map_err(|error| {
+            let cause = EngineError::from_image(error);
+            // The cause may speak of nothing but a registry that cannot be reached.
+            let mut wrong = EngineError::new(
+                cause.kind,
+                format!("there is no image `{}` here, and it cannot be pulled", request.image),
+            );
+            wrong.hint.clone_from(&cause.hint);
+            wrong.with_source(cause)
+        })
     }
 }
 
@@ -174,7 +183,10 @@ fn command(request: &RunRequest, config: &ContainerConfig) -> Result<Vec<String>
     let args = if request.args.is_empty() { default } else { &request.args };
     let command: Vec<String> = entrypoint.iter().chain(args).cloned().collect();
     if command.is_empty() {
-        let text = format!("`{}` has neither ENTRYPOINT nor CMD", request.image);
+        let text = match &request.entrypoint {
+            Some(_) => "without an entrypoint there is nothing to run".to_owned(),
+            None => format!("`{}` has neither ENTRYPOINT nor CMD", request.image),
+        };
         return Err(EngineError::new(ErrorKind::User, text).with_hint("say what to run: `kiln run IMAGE COMMAND`"));
     }
     Ok(command)

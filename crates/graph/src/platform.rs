@@ -20,6 +20,35 @@ pub struct Platform {
 #[error("bad platform `{0}`: expected `os/architecture[/variant]`\nhint: for example `linux/amd64` or `linux/arm/v7`")]
 pub struct ParsePlatformError(String);
 
+/// Architectures by the names that people give them.
+const ARCHITECTURES: [&str; 25] = [
+    "386",
+    "amd64",
+    "arm",
+    "arm64",
+    "armbe",
+    "armel",
+    "armhf",
+    "aarch64",
+    "i386",
+    "i486",
+    "i586",
+    "i686",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mipsle",
+    "ppc64",
+    "ppc64le",
+    "powerpc64le",
+    "riscv64",
+    "s390x",
+    "x86",
+    "x86-64",
+    "x86_64",
+];
+
 impl Platform {
     /// The platform of this machine, always Linux.
     pub fn host() -> Self {
@@ -112,7 +141,10 @@ impl FromStr for Platform {
                 let host = Self::host();
                 Ok(Self::from_parts(parts[0], &host.architecture, host.variant.as_deref()))
             }
-            [architecture] => Ok(Self::from_parts("linux", architecture, None)),
+            // One word is an architecture, if it is one: anything else is a mistake more often than a new machine.
+            [architecture] if ARCHITECTURES.contains(&architecture) => {
+                Ok(Self::from_parts("linux", architecture, None))
+            }
             [os, architecture] => Ok(Self::from_parts(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::from_parts(os, architecture, Some(variant))),
             _ => Err(error()),
@@ -149,7 +181,7 @@ mod tests {
             let compatible: Vec<String> = platform.compatible().iter().map(ToString::to_string).collect();
             assert_eq!(compatible.join(" "), format!("{text} {others}").trim_end());
         }
-        for bad in ["", "linux/", "linux//v7", "a/b/c/d", "linux/am d64"] {
+        for bad in ["", "foo", "linux/", "linux//v7", "a/b/c/d", "linux/am d64"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
     }

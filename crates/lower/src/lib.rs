@@ -136,7 +136,7 @@ pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageRes
         platform: done.platform,
         multi_platform: settings.multi_platform,
         stages,
-        warnings: args::unused(dockerfile, options).into_iter().collect(),
+        warnings: args::unused(dockerfile, options).into_iter().chain(plan.unknown_filters(options)).collect(),
         target_stage: target.0,
         parameters,
         facts: facts::of_stages(&plan, &reached, &images),

@@ -7,7 +7,7 @@ use crate::contexts::{Contexts, Origin};
 use crate::env::Env;
 use crate::expand::{expand, expand_all};
 use crate::images::{Images, Wanted};
-use crate::{LowerError, NoCache, Options};
+use crate::{LowerError, NoCache, Options, Warning};
 use kiln_dockerfile::Span;
 use kiln_dockerfile::ast::{Arg, From, Instruction, InstructionKind, Run, Word};
 use kiln_graph::Platform;
@@ -181,6 +181,17 @@ impl<'a> Plan<'a> {
             plan.nodes.push(node);
         }
         Ok(plan)
+    }
+
+    /// Stages that are to run again and that don't exist, of which BuildKit says nothing.
+    pub(crate) fn unknown_filters(&self, options: &Options) -> Option<Warning> {
+        let NoCache::Stages(names) = &options.no_cache else { return None };
+        let known = |name: &String| self.nodes[..self.stages].iter().any(|node| node.name.eq_ignore_ascii_case(name));
+        let unknown: Vec<_> = names.iter().filter(|name| !known(name)).map(|name| format!("`{name}`")).collect();
+        (!unknown.is_empty()).then(|| Warning {
+            message: format!("there is no stage {} to run again", unknown.join(" or ")),
+            span: None,
+        })
     }
 
     /// The stage to build.

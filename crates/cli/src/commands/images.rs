@@ -29,7 +29,8 @@ pub(crate) struct ImagesArgs {
 /// One line of `--json`.
 #[derive(Debug, Serialize)]
 struct Line {
-    name: String,
+    /// Null for an image without one.
+    name: Option<String>,
     id: String,
     platform: String,
     /// RFC 3339.
@@ -55,7 +56,7 @@ fn render(images: &[ImageSummary], args: &ImagesArgs, now: Timestamp) -> String 
     let mut table = Table::new(["NAME", "ID", "PLATFORM", "CREATED", "SIZE"]);
     for image in images {
         table.row([
-            if image.name.starts_with("<none>") { "<none>".to_owned() } else { familiar(&image.name) },
+            if is_unnamed(image) { "<none>".to_owned() } else { familiar(&image.name) },
             id(image, args.no_trunc),
             image.platform.clone(),
             created(image).map_or_else(|| "-".to_owned(), |created| human::age(now.as_second(), created.as_second())),
@@ -67,13 +68,17 @@ fn render(images: &[ImageSummary], args: &ImagesArgs, now: Timestamp) -> String 
 
 fn json(image: &ImageSummary) -> String {
     let line = Line {
-        name: image.name.clone(),
+        name: (!is_unnamed(image)).then(|| image.name.clone()),
         id: image.id.to_string(),
         platform: image.platform.clone(),
         created: created(image),
         size: image.size,
     };
     serde_json::to_string(&line).unwrap_or_default()
+}
+
+fn is_unnamed(image: &ImageSummary) -> bool {
+    image.name.starts_with("<none>")
 }
 
 fn created(image: &ImageSummary) -> Option<Timestamp> {
@@ -147,7 +152,7 @@ b79606fb3afe
         assert_data_eq!(rendered(&json), str![[r#"
 {"name":"docker.io/library/app:latest","id":"sha256:b79606fb3afea5bd1609ed40b622142f1c98125abcfe89a76a661b0e8e343910","platform":"linux/amd64","created":"1970-01-01T01:00:00Z","size":12300000}
 {"name":"ghcr.io/a/b:1","id":"sha256:b79606fb3afea5bd1609ed40b622142f1c98125abcfe89a76a661b0e8e343910","platform":"linux/amd64","created":"1970-01-01T01:00:00Z","size":0}
-{"name":"<none>@sha256:b79606fb3afea5bd1609ed40b622142f1c98125abcfe89a76a661b0e8e343910","id":"sha256:b79606fb3afea5bd1609ed40b622142f1c98125abcfe89a76a661b0e8e343910","platform":"linux/amd64","created":"1970-01-01T01:00:00Z","size":7}
+{"name":null,"id":"sha256:b79606fb3afea5bd1609ed40b622142f1c98125abcfe89a76a661b0e8e343910","platform":"linux/amd64","created":"1970-01-01T01:00:00Z","size":7}
 
 "#]].raw());
     }

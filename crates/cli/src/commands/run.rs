@@ -16,12 +16,11 @@ use kiln_graph::Network;
 #[derive(Debug, Args)]
 #[command(override_usage = "kiln run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
 pub(crate) struct RunArgs {
-    /// Name or id of an image; what kiln does not have is pulled
-    #[arg(value_name = "IMAGE")]
-    image: String,
-    /// What to run instead of the image's own command, and its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<String>,
+    /// Name or id of an image, which is pulled if kiln does not have it; and what to run instead of its own command, with
+    /// arguments
+    // One argument, so that what follows the image is never taken for an option of kiln's.
+    #[arg(value_name = "IMAGE", required = true, trailing_var_arg = true)]
+    image_and_command: Vec<String>,
     /// Set an environment variable; without a value, pass on kiln's own
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -53,9 +52,10 @@ pub(crate) struct RunArgs {
 
 /// Runs the program.
 pub(crate) fn execute(globals: &Globals, args: RunArgs) -> Result<ExitStatus, CliError> {
+    let mut words = args.image_and_command.into_iter();
     let request = RunRequest {
-        image: args.image,
-        args: args.command,
+        image: words.next().unwrap_or_default(),
+        args: words.collect(),
         env: values::environment(&args.env)?,
         entrypoint: args.entrypoint.map(|program| if program.is_empty() { Vec::new() } else { vec![program] }),
         workdir: args.workdir,

@@ -53,6 +53,33 @@ const RUN: &[(&str, &str)] = &[
     ("-v", ""),
 ];
 
+/// Commands of `docker` that kiln has not, or by another name.
+const COMMANDS: &[(&str, &str)] = &[
+    ("bake", "each target is a `kiln build` of its own"),
+    ("builder", "`kiln du` and `kiln prune` look after the caches"),
+    ("buildx", "kiln builds without it: `kiln build …`"),
+    ("container", "no container outlives `kiln run`"),
+    ("create", "no container outlives `kiln run`"),
+    ("exec", "no container outlives `kiln run`"),
+    ("history", "`kiln build -o type=oci,tar=false,dest=DIR` writes the config, which has the history"),
+    ("image", "`kiln images` and `kiln rmi` list and remove images"),
+    ("load", "images of a layout are used with `--build-context NAME=oci-layout://DIR`"),
+    ("ls", "`kiln images` lists images"),
+    ("lint", "`kiln check` lints a Dockerfile"),
+    ("ps", "no container outlives `kiln run`"),
+    ("rm", "`kiln rmi` removes images"),
+    ("save", "`kiln build -o type=docker,dest=FILE` writes an archive"),
+    ("start", "no container outlives `kiln run`"),
+    ("stop", "no container outlives `kiln run`"),
+    ("system", "`kiln du` and `kiln prune` look after the store"),
+    ("volume", "`kiln cache` lists and removes cache mounts"),
+];
+
+/// The hint for a command that Docker has and kiln has not.
+pub(super) fn command(name: &str) -> Option<&'static str> {
+    COMMANDS.iter().find(|(command, _)| *command == name).map(|(_, hint)| *hint)
+}
+
 /// The hint for an option of `kiln COMMAND` that Docker has and kiln has not; empty where there is no way around it.
 pub(super) fn lookup(command: &str, option: &str) -> Option<&'static str> {
     let table = match command {

@@ -25,6 +25,27 @@ fn dockerfiles_from_elsewhere() {
 }
 
 #[test]
+fn what_can_only_fail_afterwards_fails_before() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM base\nRUN echo noise\n");
+    for option in ["--iidfile", "--metadata-file"] {
+        let ran = kiln.build([option, "no/such/file"]);
+        ran.exits(2).stderr_has(&format!("`{option}`: there is no directory for `no/such/file`")).stderr_lacks("noise");
+    }
+}
+
+#[test]
+fn stages_that_do_not_exist_cannot_run_again() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM base AS one\nRUN echo hello\n");
+    kiln.build(["--no-cache-filter", "one"]).succeeds().stderr_lacks("no stage");
+    kiln.build(["--no-cache-filter", "One,two"])
+        .succeeds()
+        .stderr_has("there is no stage `two` to run again")
+        .logs("hello");
+}
+
+#[test]
 fn quiet_prints_the_id_alone() {
     let Some(kiln) = Kiln::for_builds() else { return };
     kiln.write("Dockerfile", "FROM base\nRUN echo noise\n");

@@ -204,6 +204,30 @@ fn tmpfs_mounts() {
 }
 
 #[test]
+fn a_tmpfs_mount_without_a_size_is_open_to_all() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write(
+        "Dockerfile",
+        "FROM base\nRUN --mount=type=tmpfs,target=/t stat -c '%a %u:%g' /t && grep ' /t ' /proc/mounts\n\
+         RUN --mount=type=tmpfs,target=/t,size=1m dd if=/dev/zero of=/t/x bs=2M count=1 2>/dev/null || echo full\n",
+    );
+    kiln.build::<&str>([]).succeeds().logs("1777 0:0").logs("full");
+}
+
+#[test]
+fn what_is_written_to_a_bind_mount_is_gone() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("src/file", "old\n").write(
+        "Dockerfile",
+        "FROM base\nRUN --mount=source=src,target=/m,rw echo new > /m/file && touch /m/more && cat /m/file\n\
+         RUN --mount=source=src,target=/m cat /m/file && test ! -e /m/more && echo as before\n",
+    );
+    kiln.build::<&str>([]).succeeds().logs("new").logs("old").logs("as before");
+    assert_eq!(std::fs::read_to_string(kiln.context().join("src/file")).unwrap(), "old\n");
+    assert!(!kiln.context().join("src/more").exists());
+}
+
+#[test]
 fn mistakes_in_mounts() {
     let Some(kiln) = Kiln::for_builds() else { return };
     for (mount, message) in [

@@ -40,6 +40,47 @@ error: `echo one &&     echo two >&2 &&     exit 42` failed: exit code 42
 }
 
 #[test]
+fn a_failing_script_is_named_by_its_first_line() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    assert_data_eq!(
+        error(&kiln, "FROM base\nRUN <<EOF\necho one\nfalse\nEOF\n", 1),
+        str![[r#"
+error: `echo one …` failed: exit code 1
+ --> [CONTEXT]/Dockerfile:2:1
+  |
+2 | / RUN <<EOF
+3 | | echo one
+4 | | false
+5 | | EOF
+  | |___^ this step failed
+
+"#]]
+        .raw()
+    );
+}
+
+#[test]
+fn the_caret_is_under_the_word_that_is_wrong() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("there", "x");
+    for (dockerfile, message, place) in [
+        ("FROM base\nCOPY there nosuch /x/\n", "`nosuch` does not exist in the build context", ":2:12"),
+        ("FROM base\nCOPY [\"nosuch\", \"/x/\"]\n", "`nosuch` does not exist", ":2:8"),
+        ("FROM base\nCOPY --chown=nobodyx there /x\n", "user `nobodyx` is not in `/etc/passwd`", ":2:14"),
+        ("FROM base\nCOPY --chown=app:many there /x\n", "group `many` is not in `/etc/group`", ":2:18"),
+        ("FROM base\nRUN --mount=from=base,source=no/such,target=/x a\n", "`/no/such` does not exist", ":2:30"),
+        ("FROM base\nRUN --mount=type=secret,id=key,required \\\n  a\n", "the secret `key`", ":2:28"),
+        ("FROM base\nRUN --mount=type=ssh,id=git,required a\n", "the SSH agent `git`", ":2:25"),
+        // Not to be found as it was written.
+        ("FROM base\nARG A=nosuch\nCOPY $A /x\n", "`nosuch` does not exist", ":3:1"),
+        ("FROM base\nUSER none\nRUN a\n", "user `none` is not in `/etc/passwd`", ":3:1"),
+    ] {
+        let text = error(&kiln, dockerfile, 1);
+        assert!(text.contains(message) && text.contains(&format!("Dockerfile{place}\n")), "{text}");
+    }
+}
+
+#[test]
 fn a_failing_step_is_shown_under_quiet() {
     let Some(kiln) = Kiln::for_builds() else { return };
     kiln.write("Dockerfile", "FROM base\nRUN echo the reason && false\n");
@@ -117,10 +158,10 @@ hint: the least is one line: FROM image
         error(&kiln, "FROM base\nCOPY missing.txt /\n", 1),
         str![[r#"
 error: `missing.txt` does not exist in the build context
- --> [CONTEXT]/Dockerfile:2:1
+ --> [CONTEXT]/Dockerfile:2:6
   |
 2 | COPY missing.txt /
-  | ^^^^^^^^^^^^^^^^^^ here
+  |      ^^^^^^^^^^^ here
 
 "#]]
         .raw()
@@ -206,10 +247,10 @@ error: `no/such` does not exist in the image, stage or context that is copied fr
         error(&kiln, "FROM base\nCOPY --chown=nobody-here Dockerfile /x\n", 1),
         str![[r#"
 error: user `nobody-here` is not in `/etc/passwd` of the image
- --> [CONTEXT]/Dockerfile:2:1
+ --> [CONTEXT]/Dockerfile:2:14
   |
 2 | COPY --chown=nobody-here Dockerfile /x
-  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ here
+  |              ^^^^^^^^^^^ here
 hint: use a numeric id, or make the user before this step
 
 "#]]

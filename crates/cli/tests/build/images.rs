@@ -103,3 +103,21 @@ fn pruning() {
     kiln.run(["prune", "--all", "--force"]).succeeds();
     kiln.build(["-t", "app"]).succeeds();
 }
+
+#[test]
+fn prune_spares_what_it_is_told_to() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM base\nRUN --mount=type=cache,target=/c cat /c/x || echo made > /c/x\n");
+    kiln.build::<&str>([]).succeeds();
+    kiln.run(["prune", "--all", "--force", "--filter", "until=24h"]).succeeds().stdout_is("nothing to remove\n");
+    kiln.build::<&str>([]).succeeds().cached("RUN");
+    kiln.run(["prune", "--all", "--force", "--max-used-space", "1g"]).succeeds();
+    kiln.build::<&str>([]).succeeds().cached("RUN");
+    let pruned = kiln.run(["prune", "--all", "--force", "--keep-mounts"]).stdout();
+    assert!(pruned.contains("removed") && !pruned.contains("cache mount"), "{pruned}");
+    kiln.build::<&str>([]).succeeds().logs("made");
+    kiln.run(["prune", "-a", "-f", "--keep-storage=0", "--filter=unused-for=0s"]).succeeds();
+    kiln.build::<&str>([]).succeeds();
+    let du = kiln.run(["images", "--json"]).stdout();
+    assert!(du.contains("\"name\":null"), "{du}");
+}

@@ -19,6 +19,9 @@ fn entrypoint_and_command() {
     kiln.run(["run", "app", "one", "--two"]).succeeds().stdout_is("entry one --two\n");
     kiln.run(["run", "--entrypoint", "/bin/pwd", "app"]).succeeds().stdout_is("/srv\n");
     kiln.run(["run", "--entrypoint", "", "app", "/bin/echo", "bare"]).succeeds().stdout_is("bare\n");
+    kiln.run(["run", "app", "-c", "-e", "--user", "x", "--", "--help"])
+        .succeeds()
+        .stdout_is("entry -c -e --user x -- --help\n");
     kiln.run(["run", "--rm", "app:latest"]).succeeds().stdout_is("entry default\n");
 }
 
@@ -50,7 +53,10 @@ fn exit_statuses() {
     assert_eq!(sh("sleep 9 & kill -9 $!; wait $!"), Some(137));
     kiln.run(["run", "--entrypoint", "/no/such", "app"]).exits(127).stderr_has("/no/such");
     kiln.run(["run", "--entrypoint", "/etc/passwd", "app"]).exits(126).stderr_has("/etc/passwd");
-    kiln.run(["run", "127.0.0.1:1/no-such-image"]).exits(125).stderr_has("127.0.0.1:1");
+    kiln.run(["run", "127.0.0.1:1/no-such-image"])
+        .exits(125)
+        .stderr_has("error: there is no image `127.0.0.1:1/no-such-image` here, and it cannot be pulled");
+    kiln.run(["run", "--entrypoint", "", "app"]).exits(125).stderr_has("without an entrypoint there is nothing to run");
 }
 
 #[test]

@@ -51,5 +51,53 @@ fn missing_secrets() {
     kiln.build::<&str>([]).succeeds().logs("none");
     kiln.write("Dockerfile", "FROM base\nRUN --mount=type=secret,id=token,required true\n");
     kiln.build::<&str>([]).exits(1).stderr_has("token").stderr_has("Dockerfile:2");
-    kiln.build(["--secret", "id=token,src=/no/such/file"]).stderr_has("/no/such/file");
+    kiln.build(["--secret", "id=token,src=/no/such/file"]).exits(2).stderr_has("/no/such/file");
+}
+
+#[test]
+fn forms_of_the_mount() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("token.txt", "abc");
+    kiln.write(
+        "Dockerfile",
+        "FROM base\nWORKDIR /srv\n\
+         RUN --mount=type=secret,id=token stat -c '%a %u:%g %F %n' /run/secrets/token\n\
+         RUN --mount=type=secret,id=token,target=conf/t stat -c '%a %n' /srv/conf/t\n\
+         RUN --mount=type=secret,target=/etc/keys/token stat -c '%a %n' /etc/keys/token\n\
+         RUN --mount=type=secret,source=token,dst=/s stat -c '%a %n' /s\n\
+         RUN --mount=type=secret,id=token,env=T test ! -e /run/secrets && echo \"env $T\" | rev\n\
+         RUN --mount=type=secret,id=token,env=T,target=/both,mode=0444 echo \"$T $(cat /both) $(stat -c %a /both)\" | rev\n\
+         RUN --mount=type=secret,id=token if echo x > /run/secrets/token; then echo written; else echo refused; fi 2>/dev/null\n\
+         RUN test ! -e /run/secrets && test ! -e /srv/conf && test ! -e /etc/keys && test ! -e /s && echo nothing left\n",
+    );
+    let source = format!("id=token,src={}", kiln.context().join("token.txt").display());
+    kiln.build(["--secret", &source])
+        .succeeds()
+        .logs("400 0:0 regular file /run/secrets/token")
+        .logs("400 /srv/conf/t")
+        .logs("400 /etc/keys/token")
+        .logs("400 /s")
+        .logs("cba vne")
+        .logs("444 cba cba")
+        .logs("refused")
+        .logs("nothing left");
+    // A relative path is looked up from the current directory, and an id alone is a variable or a file.
+    kiln.write("Dockerfile", "FROM base\nRUN --mount=type=secret,id=token.txt rev /run/secrets/token.txt\n");
+    kiln.build(["--secret", "id=token.txt"]).succeeds().logs("cba");
+}
+
+#[test]
+fn what_is_wrong_with_a_source_is_told_before_the_build() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM base\nRUN echo built\n");
+    std::fs::File::create(kiln.path("large")).unwrap().set_len(512_001).unwrap();
+    let large = format!("id=a,src={}", kiln.path("large").display());
+    for (secret, message) in [
+        ("id=a,src=/no/such", "there is no file `/no/such`"),
+        ("id=a,src=/", "`/` is a directory"),
+        (&large, "is larger than 512000 bytes"),
+        ("id=a,env=KILN_UNSET", "there is no variable `KILN_UNSET`"),
+    ] {
+        kiln.build(["--secret", secret]).exits(2).stderr_has(message).stderr_lacks("built");
+    }
 }

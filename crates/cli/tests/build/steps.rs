@@ -115,6 +115,15 @@ fn options_of_steps() {
 }
 
 #[test]
+fn host_names() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM base\nRUN echo \"name $(hostname)\" && grep -c $(hostname) /etc/hosts\n");
+    kiln.build::<&str>([]).succeeds().logs("name buildkitsandbox").logs("1");
+    kiln.build(["--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=box"]).succeeds().logs("name box").logs("1");
+    kiln.build(["--build-arg", "BUILDKIT_SANDBOX_HOSTNAME="]).succeeds().cached("RUN");
+}
+
+#[test]
 fn networks() {
     let Some(kiln) = Kiln::for_builds() else { return };
     kiln.write("Dockerfile", "FROM base\nRUN echo interfaces $(ls /sys/class/net | tr '\\n' ' ')\n");

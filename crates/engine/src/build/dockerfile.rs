@@ -197,7 +197,44 @@ pub(crate) fn options(request: &BuildRequest, platform: &Platform) -> Options {
     }
 }
 
+/// Where a word first stands in a part of a text, as a whole word: between blanks, quotes, and what separates fields. A path may have
+/// lost the slash that it got since.
+pub(crate) fn find_word(text: &str, span: (u32, u32), word: &str) -> Option<(u32, u32)> {
+    let within = text.get(span.0 as usize..span.1 as usize).filter(|_| !word.is_empty())?;
+    let word = if within.contains(word) { word } else { word.trim_start_matches('/') };
+    let ends = |c: char| c.is_whitespace() || "\"'=,:[]".contains(c);
+    let found = within.match_indices(word).map(|(at, _)| at).find(|at| {
+        within[..*at].ends_with(ends)
+            && (within[at + word.len()..].is_empty() || within[at + word.len()..].starts_with(ends))
+    })?;
+    let start = span.0 + u32::try_from(found).ok()?;
+    Some((start, start + u32::try_from(word.len()).ok()?))
+}
+
 /// The path from the root, so that it means the same in every process.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        let text = "FROM a\nCOPY --chown=a:b [\"é\", \"ab\", \"a\", \"x\"]\n";
+        let all = (7, u32::try_from(text.len() - 1).unwrap());
+        for (word, expected) in
+            [("a", Some("a:b")), ("ab", Some("ab\"")), ("é", Some("é\"")), ("b", Some("b [")), ("y", None), ("", None)]
+        {
+            let found = find_word(text, all, word);
+            assert_eq!(
+                found.map(|(start, _)| text[start as usize..].starts_with(expected.unwrap())),
+                expected.map(|_| true),
+                "{word}"
+            );
+        }
+        assert_eq!(find_word(text, (0, 6), "a"), Some((5, 6)));
+        assert_eq!(find_word(text, (100, 200), "a"), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! The solver's worker: keys, records and execution of the vertices of a build.
 
-use super::Build;
 use super::step::{EarlierRun, Made, Ran, StepContext, stage};
+use super::{Build, dockerfile};
 use crate::error::{EngineError, ErrorKind, Place};
 use crate::event::Event;
 use crate::ops::file::Earlier;
@@ -112,6 +112,7 @@ impl Build<'_> {
         {
             let (file, text) = (self.dockerfile.name.clone(), self.dockerfile.text.clone());
             let label = if error.kind == ErrorKind::BuildFailed { "this step failed" } else { "here" };
+            let span = error.word().and_then(|word| dockerfile::find_word(&text, span, word)).unwrap_or(span);
             error.place = Some(Box::new(Place { file, text, span, label: label.to_owned() }));
         }
         error

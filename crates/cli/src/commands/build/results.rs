@@ -3,7 +3,7 @@
 
 use super::args::BuildArgs;
 use crate::commands::images::familiar;
-use crate::error::CliError;
+use crate::error::{CliError, UsageError};
 use crate::terminal::{self, Look, Paint};
 use crate::{human, text};
 use kiln_digest::Digest;
@@ -26,9 +26,15 @@ impl Results {
         Self { iidfile: args.iidfile.clone(), metadata_file: args.metadata_file.clone(), print_id: args.quiet }
     }
 
-    /// Removes files of an earlier build, so that nobody takes them for this one's if it fails.
+    /// Removes files of an earlier build, so that nobody takes them for this one's if it fails. Finds what would keep new ones from
+    /// being written once the build is over.
     pub(super) fn remove_stale(&self) -> Result<(), CliError> {
-        for path in [&self.iidfile, &self.metadata_file].into_iter().flatten() {
+        for (option, path) in [("--iidfile", &self.iidfile), ("--metadata-file", &self.metadata_file)] {
+            let Some(path) = path else { continue };
+            if path.parent().is_some_and(|parent| parent != Path::new("") && !parent.is_dir()) {
+                let message = format!("`{option}`: there is no directory for `{}`", path.display());
+                return Err(UsageError::new(message).into());
+            }
             match fs::remove_file(path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -15,7 +15,7 @@ mod ssh;
 pub(crate) use environment::{copy_root_metadata, network_files};
 pub(crate) use key::key_parts;
 pub(crate) use limits::{cgroup, not_started};
-pub(crate) use mounts::or_empty;
+pub(crate) use mounts::{NotGiven, or_empty};
 
 use crate::build::{Made, Ran, StepContext};
 use crate::error::{EngineError, ErrorKind};
@@ -147,9 +147,14 @@ fn run(exec: &Exec, spec: &Spec, context: &StepContext<'_>) -> Result<(), Engine
     Err(error)
 }
 
+/// What was run, as messages name it: of a script of several lines the first, for the excerpt of the Dockerfile shows all of it.
 fn command_line(exec: &Exec) -> String {
-    match &exec.args[..] {
+    let command = match &exec.args[..] {
         [_, flag, script] if flag == "-c" => script.clone(),
         args => args.join(" "),
+    };
+    match command.trim().split_once('\n') {
+        Some((first, _)) => format!("{} …", first.trim_end()),
+        None => command.trim().to_owned(),
     }
 }

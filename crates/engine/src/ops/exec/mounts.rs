@@ -26,6 +26,18 @@ pub(crate) struct Prepared {
     _trees: Vec<Realized>,
 }
 
+/// What a step cannot do without, and the user did not give.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotGiven {
+    #[error(
+        "the step needs the secret `{0}`\nhint: give it with `--secret id={0},src=FILE` or `--secret id={0},env=NAME`"
+    )]
+    Secret(String),
+    /// The id, and how `--ssh` gives it.
+    #[error("the step needs the SSH agent `{0}`\nhint: give it with `--ssh {1}`")]
+    Agent(String, String),
+}
+
 /// Makes all mounts of a step ready, those of `injected` caches after the others. Waits for locked caches.
 pub(crate) fn prepare(
     exec: &Exec,

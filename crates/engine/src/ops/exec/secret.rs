@@ -1,5 +1,6 @@
 //! Secrets: read when a step needs them, handed to its sandbox, kept nowhere.
 
+use super::mounts::NotGiven;
 use crate::build::StepContext;
 use crate::error::{EngineError, ErrorKind};
 use crate::request::{SecretSource, SecretValue};
@@ -8,8 +9,7 @@ use std::io::Read;
 /// The bytes of a secret; nothing if the user gave none of that id and the step can do without.
 pub(super) fn read(id: &str, required: bool, context: &StepContext<'_>) -> Result<Option<Vec<u8>>, EngineError> {
     match context.build.secrets.get(id) {
-        None if required => Err(EngineError::new(ErrorKind::User, format!("the step needs the secret `{id}`"))
-            .with_hint(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`"))),
+        None if required => Err(EngineError::user(NotGiven::Secret(id.to_owned()))),
         None => Ok(None),
         Some(source) => bytes(id, source).map(Some),
     }

@@ -1,7 +1,8 @@
 //! SSH agents of a step: each gets a socket of its own, for as long as the step runs.
 
+use super::mounts::NotGiven;
 use crate::build::StepContext;
-use crate::error::{EngineError, ErrorKind};
+use crate::error::EngineError;
 use kiln_ssh::{Forward, SocketOwner};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,9 +19,8 @@ pub(super) fn forward(
         if !required {
             return Ok(None);
         }
-        let how = if id == "default" { "--ssh default".to_owned() } else { format!("--ssh {id}=SOCKET|KEY") };
-        return Err(EngineError::new(ErrorKind::User, format!("the step needs the SSH agent `{id}`"))
-            .with_hint(format!("give it with `{how}`")));
+        let how = if id == "default" { id.to_owned() } else { format!("{id}=SOCKET|KEY") };
+        return Err(EngineError::user(NotGiven::Agent(id.to_owned(), how)));
     };
     let forward = Forward::start(Arc::clone(agent), place, owner);
     forward.map(Some).map_err(EngineError::io("make the socket", place))
