@@ -76,7 +76,9 @@ fn describe(budget: Budget) -> String {
         Budget::OfBuildKitAndGo(part, of_go) => {
             format!("≤ {part} of BuildKit, ≤ {of_go} of go build")
         }
-        Budget::OfRow(part, title) => format!("≤ {part} of “{title}”"),
+        Budget::OfRowAndBuildKit(part, title, of_buildkit) => {
+            format!("≤ {part} of “{title}”, ≤ {of_buildkit} of BuildKit")
+        }
     }
 }
 
@@ -88,9 +90,9 @@ fn judge(row: &Measured, rows: &[Measured]) -> Option<bool> {
         Budget::Seconds(seconds) => Some(kiln <= seconds),
         Budget::OfBuildKit(part) => within("BuildKit", part),
         Budget::OfBuildKitAndGo(part, of_go) => Some(within("BuildKit", part)? && within("go build", of_go)?),
-        Budget::OfRow(part, title) => {
+        Budget::OfRowAndBuildKit(part, title, of_buildkit) => {
             let other = rows.iter().find(|other| other.title == title)?;
-            Some(kiln <= part * other.median("kiln")?)
+            Some(kiln <= part * other.median("kiln")? && within("BuildKit", of_buildkit)?)
         }
     }
 }
@@ -166,8 +168,9 @@ mod tests {
             (Budget::OfBuildKit(0.5), Some(true)),
             (Budget::OfBuildKit(0.05), Some(false)),
             (Budget::OfBuildKitAndGo(0.5, 1.25), None),
-            (Budget::OfRow(1.1, "row"), Some(true)),
-            (Budget::OfRow(1.1, "another"), None),
+            (Budget::OfRowAndBuildKit(1.1, "row", 0.1), Some(true)),
+            (Budget::OfRowAndBuildKit(1.1, "row", 0.05), Some(false)),
+            (Budget::OfRowAndBuildKit(1.1, "another", 0.1), None),
         ];
         for (budget, expected) in table {
             let rows = [row("row", budget, &[("kiln", 0.01), ("BuildKit", 0.1)])];

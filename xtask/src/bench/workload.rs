@@ -70,6 +70,6 @@ pub(super) enum Budget {
     OfBuildKit(f64),
     /// At most these parts of BuildKit's time and of plain `go build`'s.
     OfBuildKitAndGo(f64, f64),
-    /// At most this part of kiln's own time in the row of that title.
-    OfRow(f64, &'static str),
+    /// At most this part of kiln's own time in the row of that title, and of BuildKit's in this one.
+    OfRowAndBuildKit(f64, &'static str, f64),
 }
