@@ -2,12 +2,13 @@
 //!
 //! [`pack()`] turns a config and layers into an [`ImageBlobs`]: blobs in the store, each layer compressed at most once ever. An
 //! [`Assembly`] is one of them, or an index of several. [`write_oci`] and [`write_docker`] arrange blobs as an archive or a directory; [`write_local`] and [`write_tar`] need no image at
-//! all, only the files; of several platforms as [`PlatformDirectories`].
+//! all, only the files; of several platforms as [`PlatformDirectories`], and of one time as [`Dated`].
 //!
 //! A file output appears at its destination when it is whole, and not before.
 
 mod archive;
 mod assembly;
+mod dated;
 mod destination;
 mod docker;
 mod files;
@@ -16,6 +17,7 @@ mod pack;
 mod platforms;
 
 pub use assembly::{Assembly, Document};
+pub use dated::Dated;
 pub use destination::{Destination, ExportError};
 pub use docker::write_docker;
 pub use files::{write_local, write_tar};

@@ -62,9 +62,12 @@ pub(crate) fn source_date_epoch(options: &Options, globals: &Env) -> Result<Opti
     let given = options.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str);
     match given.or_else(|| globals.get("SOURCE_DATE_EPOCH")) {
         None | Some("") => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| {
-            LowerError::new(format!("`SOURCE_DATE_EPOCH={text}` is not a number of seconds since 1970"), None)
-        }),
+        Some(text) => match text.parse() {
+            Ok(seconds) if jiff::Timestamp::from_second(seconds).is_ok() => Ok(Some(seconds)),
+            _ => {
+                Err(LowerError::new(format!("`SOURCE_DATE_EPOCH={text}` is not a number of seconds since 1970"), None))
+            }
+        },
     }
 }
 

@@ -71,7 +71,7 @@ impl<'a> Exporting<'a> {
         }
         align_history(&mut own, self.image.snapshot.own_layers().len());
         if let Some(epoch) = self.image.source_date_epoch {
-            let time = rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(epoch.unsigned_abs()));
+            let time = jiff::Timestamp::from_second(epoch).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
             own.iter_mut().for_each(|entry| entry.created = Some(time.clone()));
             latest = Some(time);
         }

@@ -13,7 +13,7 @@ use crate::request::{Destination, Output};
 use crate::snapshot::Realized;
 use image::{Exporting, assemble};
 use kiln_digest::Digest;
-use kiln_exporters::{Document, ExportError, PlatformDirectories};
+use kiln_exporters::{Dated, Document, ExportError, PlatformDirectories};
 use kiln_layer::Tree;
 use kiln_registry::Reference;
 use kiln_store::{LayerId, Lease};
@@ -172,6 +172,10 @@ impl Exporter<'_> {
             Arc::new(PlatformDirectories::new(trees))
         } else {
             Arc::clone(&realized[0].tree)
+        };
+        let tree = match self.images[0].image.source_date_epoch {
+            Some(epoch) => Arc::new(Dated::new(tree, epoch)) as Arc<dyn Tree>,
+            None => tree,
         };
         Ok((realized, tree))
     }

@@ -26,7 +26,7 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
         context,
         dockerfile,
         target: args.target.filter(|target| !target.is_empty()),
-        build_args: values::environment(&args.build_args)?.into_iter().collect(),
+        build_args: build_args(&args.build_args)?,
         labels: values::labels(&args.labels)?,
         contexts: args.build_contexts.into_iter().collect::<BTreeMap<_, _>>(),
         tags: args.tags,
@@ -63,6 +63,12 @@ fn auto_cache(option: Option<AutoCacheMode>) -> Result<AutoCacheMode, UsageError
                 .hint("expected `off`, `safe` or `all`")
         }),
     }
+}
+
+/// `--build-arg`, and `SOURCE_DATE_EPOCH` of the environment, as `docker buildx` passes it on.
+fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
+    let inherited = values::environment(&["SOURCE_DATE_EPOCH".to_owned()])?;
+    Ok(inherited.into_iter().filter(|(_, value)| !value.is_empty()).chain(values::environment(texts)?).collect())
 }
 
 /// The Dockerfile on standard input.
