@@ -70,6 +70,9 @@ impl Listing {
         for (number, entry) in history.as_ref().and_then(Value::as_array).into_iter().flatten().enumerate() {
             let mut entry = entry.clone();
             entry.as_object_mut().and_then(|entry| entry.remove("created"));
+            if let Some(names) = entry["created_by"].as_str().and_then(argument_names) {
+                entry["created_by"] = names.into();
+            }
             self.value(&format!("{prefix}history {number}"), "", &entry);
         }
         for (number, descriptor) in image.layers.iter().enumerate() {
@@ -171,6 +174,14 @@ pub(super) fn differences(names: [&str; 2], one: &Listing, other: &Listing) -> V
         found.push(format!("{}: order: {} has `{}` where {} has `{}`", a.section, names[0], a.key, names[1], b.key));
     }
     found
+}
+
+/// The entry of an ARG without values. Docker 26 repeats what the Dockerfile says, newer releases of BuildKit, and kiln, tell the value
+/// that the argument has.
+fn argument_names(entry: &str) -> Option<String> {
+    let words = entry.strip_prefix("ARG ")?.split(' ');
+    let names: Vec<&str> = words.map(|word| word.split_once('=').map_or(word, |(name, _)| name)).collect();
+    Some(format!("ARG {}", names.join(" ")))
 }
 
 #[cfg(test)]

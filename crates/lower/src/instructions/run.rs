@@ -35,8 +35,7 @@ pub(super) fn lower(step: &mut Step<'_>, run: &Run) -> Result<(), LowerError> {
     let script = run.script();
     exec.args = command_line(step, run, &script, &mut exec.mounts, &mut ports)?;
     mounts::lower(step, &run.mounts, &mut exec, &mut ports)?;
-    let set = |name: &str| step.stage.env.get(name).is_some();
-    exec.transparent_env = step.build.settings.proxies.iter().filter(|(name, _)| !set(name)).cloned().collect();
+    exec.transparent_env.clone_from(&step.build.settings.proxies);
     let entry = history::layer(history::run(&exec.args, &step.stage.args, &step.stage.env));
     let text = shown(step, run, &script, &exec);
     let label = step.label(&text);

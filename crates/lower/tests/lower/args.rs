@@ -149,11 +149,11 @@ fn proxies_are_seen_but_not_kept() {
     2: [3/4] RUN b
          exec on 1 in / ["/bin/sh", "-c", "b"]
          env NO_PROXY=mine
-         transparent HTTP_PROXY=http://p:2 http_proxy=http://p:2 no_proxy=x
+         transparent HTTP_PROXY=http://p:2 http_proxy=http://p:2 NO_PROXY=x no_proxy=x
     3: [4/4] RUN c
          exec on 2 in / ["/bin/sh", "-c", "c"]
          env NO_PROXY=mine http_proxy=http://p:2
-         transparent HTTP_PROXY=http://p:2 no_proxy=x
+         transparent HTTP_PROXY=http://p:2 http_proxy=http://p:2 NO_PROXY=x no_proxy=x
     -> 3
     "#);
     insta::assert_snapshot!(history(&lowered), @"

@@ -20,13 +20,8 @@ pub(crate) struct NetworkFiles {
 pub(crate) fn variables(exec: &Exec, user: &ProcessUser, from_mounts: &[(String, String)]) -> Vec<(String, String)> {
     let mut variables = exec.env.clone();
     let has = |variables: &[(String, String)], name: &str| variables.iter().any(|(known, _)| known == name);
-    for (name, value) in &exec.transparent_env {
-        if !has(&variables, name) {
-            variables.push((name.clone(), value.clone()));
-        }
-    }
-    // What a mount sets was asked for by this very step.
-    for (name, value) in from_mounts {
+    // Who builds knows the proxy better than the Dockerfile; what a mount sets was asked for by this very step.
+    for (name, value) in exec.transparent_env.iter().chain(from_mounts) {
         variables.retain(|(known, _)| known != name);
         variables.push((name.clone(), value.clone()));
     }
