@@ -67,8 +67,12 @@ impl IgnoreRules {
             None => (false, text),
         };
         let cleaned = clean(text);
+        if keeps && text.is_empty() {
+            return Err(BadPattern::new("!", "expected a pattern after `!`"));
+        }
+        // The context itself is never ignored.
         if cleaned.is_empty() {
-            return if keeps { Err(BadPattern::new("!", "expected a pattern after `!`")) } else { Ok(()) };
+            return Ok(());
         }
         self.rules.push(Rule { pattern: Pattern::new(&cleaned)?, keeps });
         self.brings_back |= keeps;
@@ -128,15 +132,15 @@ impl Verdict {
     }
 }
 
-/// The lexical normal form of a pattern: no `.`, no empty component, `..` resolved as far as it goes, no leading slash.
+/// The lexical normal form of a pattern: no `.`, no empty component, `..` resolved as far as it goes, no leading slash. One that leads out
+/// of the context keeps its `..`, and matches nothing.
 fn clean(text: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/') {
         match part {
             "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if text.starts_with('/') => {}
             part => parts.push(part),
         }
     }
@@ -160,6 +164,12 @@ mod tests {
             ("a", "a/b", true),
             ("/a/", "a/b", true),
             ("./a", "a", true),
+            ("../a", "a", false),
+            ("/../a", "a", true),
+            ("b/../../a", "a", false),
+            ("*\n!.", "a", true),
+            ("**.o", "x/y.o", true),
+            ("x**\n!**.c", "x/a.c", false),
             ("# a\na", "a", true),
             (" # a", "# a", true),
             ("*", "a/b", true),

@@ -1,30 +1,39 @@
 //! Path patterns with Docker's wildcards: `*`, `?`, `[a-z]`, `\x`, and `**` for any number of directories.
+//!
+//! A character is one of UTF-8, and none but `**` crosses a slash. As in Docker's `patternmatcher`, `**` may stand anywhere: at the end it
+//! takes whatever follows, elsewhere nothing or some directories (`a**b` is `ab` and `ax/y/b`); at the beginning of a pattern without
+//! other wildcards what follows is just the end of the path (`**.log`). What is malformed is so by the rules of Go's `path.Match`.
 
 /// A compiled pattern, matched against a whole path.
 #[derive(Debug, Clone)]
-pub struct Pattern {
-    components: Vec<Component>,
-}
-
-#[derive(Debug, Clone)]
-enum Component {
-    /// `**` alone: any number of components, none included.
-    AnyDepth,
-    /// Tokens that match within one component.
+pub enum Pattern {
+    /// The path itself.
+    Path(Vec<u8>),
+    /// The end of a path, after `**`.
+    End(Vec<u8>),
+    /// Anything else.
     Tokens(Vec<Token>),
 }
 
+/// A part of a pattern with wildcards.
 #[derive(Debug, Clone)]
-enum Token {
+pub enum Token {
+    /// One byte of the path.
     Byte(u8),
     /// `?`
-    AnyByte,
+    AnyCharacter,
     /// `*`
-    AnyBytes,
+    AnyCharacters,
+    /// `**` before something: nothing, or whatever ends with a slash.
+    AnyDirectories,
+    /// `**` at the end.
+    Anything,
     /// `[…]`
     Class {
+        /// Whether it begins with `^`.
         negated: bool,
-        ranges: Vec<(u8, u8)>,
+        /// The characters from the first to the second, both included.
+        ranges: Vec<(char, char)>,
     },
 }
 
@@ -46,13 +55,15 @@ impl Pattern {
     /// Compiles a relative pattern in lexical normal form.
     ///
     /// # Errors
-    /// An unclosed or empty class, or a backslash at the end.
+    /// An unclosed or malformed class, or a backslash at the end.
     pub fn new(text: &str) -> Result<Self, BadPattern> {
-        let component = |part: &str| match part {
-            "**" => Ok(Component::AnyDepth),
-            part => tokens(part.as_bytes()).map(Component::Tokens).map_err(|problem| BadPattern::new(text, problem)),
-        };
-        Ok(Self { components: text.split('/').map(component).collect::<Result<_, _>>()? })
+        if !Self::has_wildcards(text) {
+            return Ok(Self::Path(text.as_bytes().to_owned()));
+        }
+        if let Some(end) = text.strip_prefix("**").filter(|end| !end.starts_with('/') && !Self::has_wildcards(end)) {
+            return Ok(Self::End(end.as_bytes().to_owned()));
+        }
+        tokens(text).map(Self::Tokens).map_err(|problem| BadPattern::new(text, problem))
     }
 
     /// Whether `text` has any wildcard at all.
@@ -60,155 +71,191 @@ impl Pattern {
         text.bytes().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
     }
 
-    /// Whether the whole of `path` matches. A final `**` wants at least one component.
+    /// Whether the whole of `path` matches. A final `/**` wants at least one component.
     pub fn matches(&self, path: &[u8]) -> bool {
-        let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
-        matches_components(&self.components, &parts)
+        match self {
+            Self::Path(exactly) => exactly == path,
+            Self::End(end) => path.ends_with(end),
+            Self::Tokens(tokens) => matches_tokens(tokens, path),
+        }
     }
 
     /// Whether a path below the directory `path` may match.
     pub fn may_match_below(&self, path: &[u8]) -> bool {
-        let mut components = &self.components[..];
-        for part in path.split(|&byte| byte == b'/') {
-            match components.split_first() {
-                Some((Component::AnyDepth, _)) => return true,
-                Some((Component::Tokens(tokens), rest)) if matches_tokens(tokens, part) => components = rest,
-                _ => return false,
-            }
+        match self {
+            Self::Path(exactly) => exactly.strip_prefix(path).is_some_and(|rest| rest.starts_with(b"/")),
+            Self::End(_) => true,
+            Self::Tokens(tokens) => begins_with(tokens, path),
         }
-        !components.is_empty()
     }
 }
 
-fn tokens(text: &[u8]) -> Result<Vec<Token>, &'static str> {
+fn tokens(text: &str) -> Result<Vec<Token>, &'static str> {
     let mut tokens = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        tokens.push(match byte {
-            b'*' => {
-                if matches!(tokens.last(), Some(Token::AnyBytes)) {
-                    continue;
-                }
-                Token::AnyBytes
+    while let Some(character) = rest.chars().next() {
+        rest = &rest[character.len_utf8()..];
+        match character {
+            '*' if rest.starts_with('*') => {
+                rest = rest[1..].strip_prefix('/').unwrap_or(&rest[1..]);
+                tokens.push(if rest.is_empty() { Token::Anything } else { Token::AnyDirectories });
             }
-            b'?' => Token::AnyByte,
-            b'\\' => {
-                let (&escaped, after) = rest.split_first().ok_or("expected a character after `\\`")?;
-                rest = after;
-                Token::Byte(escaped)
+            '*' => tokens.push(Token::AnyCharacters),
+            '?' => tokens.push(Token::AnyCharacter),
+            '\\' => {
+                let escaped = rest.chars().next().ok_or("expected a character after `\\`")?;
+                tokens.extend(rest[..escaped.len_utf8()].bytes().map(Token::Byte));
+                rest = &rest[escaped.len_utf8()..];
             }
-            b'[' => {
+            '[' => {
                 let (class, after) = class(rest)?;
                 rest = after;
-                class
+                tokens.push(class);
             }
-            byte => Token::Byte(byte),
-        });
+            character => tokens.extend(character.encode_utf8(&mut [0; 4]).bytes().map(Token::Byte)),
+        }
     }
     Ok(tokens)
 }
 
-fn class(mut rest: &[u8]) -> Result<(Token, &[u8]), &'static str> {
-    const UNCLOSED: &str = "expected `]` after `[`";
-    let negated = rest.first() == Some(&b'^');
-    if negated {
-        rest = &rest[1..];
-    }
+fn class(text: &str) -> Result<(Token, &str), &'static str> {
+    let negated = text.starts_with('^');
+    let mut rest = text.strip_prefix('^').unwrap_or(text);
     let mut ranges = Vec::new();
     loop {
-        let (&first, after) = rest.split_first().ok_or(UNCLOSED)?;
-        if first == b']' {
-            if ranges.is_empty() {
-                return Err("expected characters between `[` and `]`");
-            }
+        if let Some(after) = rest.strip_prefix(']').filter(|_| !ranges.is_empty()) {
             return Ok((Token::Class { negated, ranges }, after));
         }
-        let (low, after) = escaped(first, after).ok_or(UNCLOSED)?;
+        let (low, after) = class_character(rest)?;
         rest = after;
         let mut high = low;
-        if let [b'-', end, after @ ..] = rest
-            && *end != b']'
-        {
-            let (end, after) = escaped(*end, after).ok_or(UNCLOSED)?;
-            high = end;
-            rest = after;
+        if let Some(after) = rest.strip_prefix('-') {
+            (high, rest) = class_character(after)?;
         }
         ranges.push((low, high));
     }
 }
 
-fn escaped(byte: u8, rest: &[u8]) -> Option<(u8, &[u8])> {
-    match byte {
-        b'\\' => rest.split_first().map(|(&byte, rest)| (byte, rest)),
-        byte => Some((byte, rest)),
+/// A character of a class, and what follows it, which is never nothing.
+fn class_character(text: &str) -> Result<(char, &str), &'static str> {
+    if text.starts_with(']') {
+        return Err("expected a character before `]`; write `\\]` for that one");
     }
+    if text.starts_with('-') {
+        return Err("expected a character before `-`; write `\\-` for that one");
+    }
+    let text = text.strip_prefix('\\').unwrap_or(text);
+    let character = text.chars().next().filter(|character| text.len() > character.len_utf8());
+    character.map(|character| (character, &text[character.len_utf8()..])).ok_or("expected `]` after `[`")
 }
 
-/// Matches greedily with one point of return: as with `*` in a component, only the last `**` needs to be tried further.
-fn matches_components(pattern: &[Component], parts: &[&[u8]]) -> bool {
-    let (mut p, mut s) = (0, 0);
-    let mut back: Option<(usize, usize)> = None;
-    while s < parts.len() {
-        match pattern.get(p) {
-            Some(Component::AnyDepth) if p + 1 == pattern.len() => return true,
-            Some(Component::AnyDepth) => {
-                back = Some((p + 1, s));
-                p += 1;
-                continue;
-            }
-            Some(Component::Tokens(tokens)) if matches_tokens(tokens, parts[s]) => {
-                (p, s) = (p + 1, s + 1);
-                continue;
-            }
-            _ => {}
-        }
-        match back {
-            Some((after, from)) => {
-                back = Some((after, from + 1));
-                (p, s) = (after, from + 1);
-            }
-            None => return false,
-        }
-    }
-    p == pattern.len()
-}
-
+/// Matches greedily with two points of return: the last `*` is tried as far as its component goes, then the last `**` from the next
+/// component on. What one before it took can only be more, which helps nobody.
 fn matches_tokens(pattern: &[Token], text: &[u8]) -> bool {
     let (mut p, mut s) = (0, 0);
-    let mut back: Option<(usize, usize)> = None;
+    let (mut star, mut directories): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
     loop {
         match pattern.get(p) {
-            Some(Token::AnyBytes) => {
-                back = Some((p + 1, s));
-                p += 1;
+            Some(Token::Anything) => return true,
+            Some(Token::AnyDirectories) => {
+                (p, star) = (p + 1, None);
+                directories = Some((p, s));
                 continue;
             }
-            Some(token) if s < text.len() && token.matches(text[s]) => {
-                (p, s) = (p + 1, s + 1);
+            Some(Token::AnyCharacters) => {
+                p += 1;
+                star = Some((p, s));
                 continue;
+            }
+            Some(token) => {
+                if let Some(length) = token.matches(&text[s..]) {
+                    (p, s) = (p + 1, s + length);
+                    continue;
+                }
             }
             None if s == text.len() => return true,
-            _ => {}
+            None => {}
         }
-        match back {
-            Some((after, from)) if from < text.len() => {
-                back = Some((after, from + 1));
-                (p, s) = (after, from + 1);
-            }
-            _ => return false,
+        if let Some((after, from)) = star.filter(|(_, from)| text.get(*from).is_some_and(|byte| *byte != b'/')) {
+            let next = from + character_length(&text[from..]);
+            star = Some((after, next));
+            (p, s) = (after, next);
+            continue;
         }
+        let Some((after, from)) = directories else { return false };
+        let Some(slash) = text[from..].iter().position(|byte| *byte == b'/') else { return false };
+        let next = from + slash + 1;
+        (directories, star) = (Some((after, next)), None);
+        (p, s) = (after, next);
     }
+}
+
+/// Whether what matches may begin with `path` and a slash: all places of the pattern that reading it may lead to, at once.
+fn begins_with(pattern: &[Token], path: &[u8]) -> bool {
+    let mut places = vec![false; pattern.len() + 1];
+    places[0] = true;
+    let text: Vec<u8> = path.iter().copied().chain([b'/']).collect();
+    let mut at = 0;
+    while at < text.len() {
+        // What may match nothing is passed by.
+        for place in 0..pattern.len() {
+            let skipped = matches!(pattern[place], Token::AnyCharacters | Token::AnyDirectories);
+            places[place + 1] |= places[place] && skipped;
+            if places[place] && matches!(pattern[place], Token::AnyDirectories | Token::Anything) {
+                return true;
+            }
+        }
+        let length = character_length(&text[at..]);
+        let mut next = vec![false; pattern.len() + 1];
+        for (place, token) in pattern.iter().enumerate().filter(|(place, _)| places[*place]) {
+            match token {
+                Token::AnyCharacters => next[place] |= text[at] != b'/',
+                // A character of several bytes is that many tokens; the others follow below.
+                Token::Byte(_) if length > 1 => {
+                    let same = (0..length)
+                        .all(|n| matches!(pattern.get(place + n), Some(Token::Byte(b)) if *b == text[at + n]));
+                    if same {
+                        next[place + length] = true;
+                    }
+                }
+                token => next[place + 1] |= token.matches(&text[at..]).is_some(),
+            }
+        }
+        places = next;
+        at += length;
+    }
+    // Something must follow the slash.
+    places[..pattern.len()].contains(&true)
+}
+
+/// The length of the first character of a text, which may be no UTF-8: then it is a byte.
+fn character_length(text: &[u8]) -> usize {
+    first_character(text).map_or(1, char::len_utf8)
+}
+
+fn first_character(text: &[u8]) -> Option<char> {
+    let first = &text[..text.len().min(4)];
+    let valid = match std::str::from_utf8(first) {
+        Ok(valid) => valid,
+        Err(error) => std::str::from_utf8(&first[..error.valid_up_to()]).ok()?,
+    };
+    valid.chars().next()
 }
 
 impl Token {
-    fn matches(&self, byte: u8) -> bool {
+    /// How many bytes at the beginning of a text are the one character that this is.
+    fn matches(&self, text: &[u8]) -> Option<usize> {
+        let first = *text.first()?;
         match self {
-            Self::Byte(wanted) => *wanted == byte,
-            Self::AnyByte | Self::AnyBytes => true,
+            Self::Byte(wanted) => (*wanted == first).then_some(1),
+            _ if first == b'/' => None,
+            Self::AnyCharacter => Some(character_length(text)),
             Self::Class { negated, ranges } => {
-                ranges.iter().any(|(low, high)| (*low..=*high).contains(&byte)) != *negated
+                let character = first_character(text).unwrap_or(char::REPLACEMENT_CHARACTER);
+                let is_in = ranges.iter().any(|(low, high)| (*low..=*high).contains(&character));
+                (is_in != *negated).then(|| character_length(text))
             }
+            Self::AnyCharacters | Self::AnyDirectories | Self::Anything => None,
         }
     }
 }
@@ -231,6 +278,29 @@ mod tests {
             ("**/b/**/c", "a/b/x/b/y/c", true),
             ("a[]-]", "a]", false),
             ("[\\]]", "]", true),
+            ("a?c", "aäc", true),
+            ("a?c", "a/c", false),
+            ("[ä-ö]x", "öx", true),
+            ("[^a]x", "äx", true),
+            ("ä*", "äö", true),
+            ("**.log", "a.log", true),
+            ("**.log", "x/y/a.log", true),
+            ("**/a.log", "xa.log", false),
+            ("**x*", "yx", false),
+            ("**x*", "y/x1", true),
+            ("a**", "ab/c", true),
+            ("a**b", "ab", true),
+            ("a**b", "axb", false),
+            ("a**b", "ax/y/b", true),
+            ("a/**/*.c", "a/x.c", true),
+            ("a/**/*.c", "a/b/c/x.c", true),
+            ("a/**/*.c", "a/b/c/x.cc", false),
+            ("a/*/b/**", "a/x/b/c/d", true),
+            ("*/*/c", "a/b/b/c", false),
+            ("[^-]", "a", false),
+            ("[a-]", "a", false),
+            ("[]a]", "a", false),
+            ("a\\", "a", false),
         ] {
             match Pattern::new(pattern) {
                 Ok(compiled) => assert_eq!(compiled.matches(path.as_bytes()), expected, "{pattern} {path}"),
@@ -239,7 +309,64 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_may_be_below() {
+        for (pattern, directory, expected) in [
+            ("a/b", "a", true),
+            ("a/b", "a/b", false),
+            ("a/b", "ab", false),
+            ("a/*/c", "a/x", true),
+            ("a/*", "a/x", false),
+            ("a*", "ab", false),
+            ("**/c", "x/y", true),
+            ("**.c", "x/y", true),
+            ("a/**", "b", false),
+            ("a/**", "a", true),
+            ("x/?/z", "x/ä", true),
+            ("x/ä/z", "x/ä", true),
+            ("x/[ä]/z", "x/ö", false),
+        ] {
+            assert_eq!(
+                Pattern::new(pattern).unwrap().may_match_below(directory.as_bytes()),
+                expected,
+                "{pattern} {directory}"
+            );
+        }
+    }
+
     proptest! {
+        /// Slowly, but plainly.
+        #[test]
+        fn as_tried_in_every_way(text in "[ab/*?ä]{0,10}", path in "[ab/ä]{0,10}") {
+            fn tried(pattern: &[Token], text: &[u8]) -> bool {
+                let Some((first, rest)) = pattern.split_first() else { return text.is_empty() };
+                match first {
+                    Token::Anything => true,
+                    Token::AnyDirectories => {
+                        let after = |at: usize| at == 0 || text[at - 1] == b'/';
+                        (0..=text.len()).any(|at| after(at) && tried(rest, &text[at..]))
+                    }
+                    Token::AnyCharacters => {
+                        let end = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
+                        (0..=end).any(|at| tried(rest, &text[at..]))
+                    }
+                    token => token.matches(text).is_some_and(|length| tried(rest, &text[length..])),
+                }
+            }
+            if let Ok(Pattern::Tokens(tokens)) = Pattern::new(&text) {
+                prop_assert_eq!(matches_tokens(&tokens, path.as_bytes()), tried(&tokens, path.as_bytes()), "{} {}", text, path);
+            }
+        }
+
+        #[test]
+        fn what_matches_is_below_what_may_have_it(text in "[ab/*?ä]{1,10}", path in "[abä]{1,3}(/[abä]{1,3}){1,3}") {
+            let pattern = Pattern::new(&text).unwrap();
+            if pattern.matches(path.as_bytes()) {
+                let (directory, _) = path.rsplit_once('/').unwrap();
+                prop_assert!(pattern.may_match_below(directory.as_bytes()), "{} {}", text, path);
+            }
+        }
+
         #[test]
         fn never_panics_and_literals_match_themselves(text in "[a-z/*?\\[\\]^\\\\-]{0,20}", path in "[a-z/]{0,20}") {
             if let Ok(pattern) = Pattern::new(&text) {
