@@ -1,5 +1,6 @@
 //! What vertices yield: trees that are made real only when a step or an output needs their files.
 
+use crate::build::RepositoryAccess;
 use crate::error::{EngineError, ErrorKind};
 use kiln_digest::ContentDigest;
 use kiln_graph::VertexId;
@@ -47,8 +48,8 @@ pub(crate) enum Bottom {
 pub(crate) enum Remote {
     /// A file from a URL.
     Http(Arc<HttpSource>),
-    /// A tree of a repository.
-    Git(Arc<GitSource>),
+    /// A tree of a repository, and what reaching it takes.
+    Git(Arc<(GitSource, RepositoryAccess)>),
 }
 
 /// A snapshot whose layers are all here, and stay here while this lives.
@@ -107,7 +108,7 @@ impl Remote {
     pub(crate) fn content(&self) -> ContentDigest {
         match self {
             Self::Http(source) => source.content(),
-            Self::Git(source) => source.content(),
+            Self::Git(source) => source.0.content(),
         }
     }
 
@@ -115,7 +116,7 @@ impl Remote {
     pub(crate) fn layer_if_here(&self) -> Result<Option<LayerId>, kiln_store::Error> {
         match self {
             Self::Http(source) => source.layer_if_here(),
-            Self::Git(source) => source.layer_if_here(),
+            Self::Git(source) => source.0.layer_if_here(),
         }
     }
 
@@ -123,7 +124,7 @@ impl Remote {
     pub(crate) fn layer(&self, progress: &dyn Progress) -> Result<LayerId, EngineError> {
         match self {
             Self::Http(source) => source.layer(progress).map_err(EngineError::from_http),
-            Self::Git(source) => source.layer(progress).map_err(EngineError::from_git),
+            Self::Git(source) => source.0.layer(progress).map_err(EngineError::from_git),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! ADD of git repositories: what is checked out, what is fetched again, who may fetch, and what goes wrong.
 
-use crate::support::{GitServer, Kiln, Page, Ran, Web};
+use crate::support::{GitServer, Kiln, Page, Ran, Web, has_program};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -179,6 +179,36 @@ fn tokens_are_secrets() {
         build(&id).succeeds().logs("one").stderr_lacks("sesame");
     }
     build("GIT_AUTH_TOKEN.example.org").exits(3);
+}
+
+#[test]
+fn agents_are_lent() {
+    let Some((kiln, server)) = ready() else { return };
+    if !has_program("ssh-agent") || !has_program("ssh-add") {
+        return;
+    }
+    // A stand-in for ssh that says which keys it is lent, and serves the repository itself.
+    let bin = kiln.path("bin");
+    fs::create_dir(&bin).unwrap();
+    let seen = kiln.path("seen");
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {seen}\nssh-add -L >> {seen} || exit 255\nexec git-upload-pack {}\n",
+        server.served("a").display(),
+        seen = seen.display(),
+    );
+    fs::write(bin.join("ssh"), script).unwrap();
+    fs::set_permissions(bin.join("ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let key = kiln.path("key");
+    let keygen = ["-q", "-t", "ed25519", "-N", "", "-C", "a test", "-f"];
+    Ran::of(std::process::Command::new("ssh-keygen").args(keygen).arg(&key)).succeeds();
+    let path = format!("{}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", bin.display());
+    let build = |arguments: &[&str]| Ran::of(kiln.build_command(arguments).env("PATH", &path));
+    add(&kiln, "git@example.org:a.git", "RUN cat /src/file");
+    build(&[]).exits(3);
+    let agent = format!("default={}", key.display());
+    build(&["--ssh", &agent]).succeeds().logs("one");
+    let seen = fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("ssh-ed25519") && seen.contains("git@example.org git-upload-pack 'a.git'"), "{seen}");
 }
 
 #[test]

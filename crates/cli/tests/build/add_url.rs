@@ -1,7 +1,7 @@
 //! ADD of URLs: what the file is called, what it gets, when it is fetched again, and what goes wrong.
 
 use crate::support::{Kiln, Page, Ran, Web};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn add(kiln: &Kiln, flags: &str, url: &str, rest: &str) {
@@ -149,11 +149,7 @@ fn a_server_that_hangs_does_not_keep_anybody() {
     let web = Web::start();
     web.put("/slow", Page::new("x".repeat(100_000)).hanging());
     add(&kiln, "", &web.url("/slow"), "");
-    let child = kiln
-        .build_command::<&str>([])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn();
+    let child = kiln.build_command::<&str>([]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap();
     let started = Instant::now();
     while web.requests().is_empty() {
@@ -168,4 +164,59 @@ fn a_server_that_hangs_does_not_keep_anybody() {
     web.put("/slow", Page::new("fast\n"));
     add(&kiln, "", &web.url("/slow"), "RUN cat /f/slow");
     kiln.build::<&str>([]).succeeds().logs("fast");
+}
+
+#[test]
+fn proxies_of_the_environment() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    let (proxy, near) = (Web::start(), Web::start());
+    proxy.put("http://example.test/f", Page::new("by the proxy\n"));
+    near.put("/near", Page::new("directly\n"));
+    kiln.write(
+        "Dockerfile",
+        format!("FROM base\nADD http://example.test/f {} /f/\nRUN cat /f/f /f/near\n", near.url("/near")),
+    );
+    let ran = Ran::of(kiln.build_command::<&str>([]).env("HTTP_PROXY", proxy.url("")));
+    ran.succeeds().logs("by the proxy").logs("directly");
+    assert_eq!(proxy.requests(), ["GET http://example.test/f 200"]);
+}
+
+#[test]
+fn several_builds_fetch_once() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    let web = Web::start();
+    web.put("/f", Page::new("once\n".repeat(100_000)).with("ETag", "\"1\""));
+    add(&kiln, "", &web.url("/f"), "RUN wc -l /f/f");
+    let start = || kiln.build_command::<&str>([]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let builds: Vec<_> = (0..4).map(|_| start()).collect();
+    for mut build in builds {
+        assert!(build.wait().unwrap().success());
+    }
+    let requests = web.requests();
+    assert_eq!(requests.len(), 4);
+    assert_eq!(requests.iter().filter(|request| request.ends_with(" 200")).count(), 1, "{requests:?}");
+}
+
+#[test]
+fn a_killed_fetch_leaves_nothing_behind() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    let web = Web::start();
+    web.put("/f", Page::new("x".repeat(1_000_000)).hanging());
+    add(&kiln, "", &web.url("/f"), "RUN cat /f/f");
+    let mut child = kiln.build_command::<&str>([]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while web.requests().is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(20), "nothing is asked for");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    web.put("/f", Page::new("whole\n"));
+    kiln.build::<&str>([]).succeeds().logs("whole");
+    assert_eq!(made(&kiln), 0);
+}
+
+/// How many directories of processes there are in which something is being made.
+fn made(kiln: &Kiln) -> usize {
+    std::fs::read_dir(kiln.root().join("tmp")).unwrap().flatten().filter(|entry| entry.path().is_dir()).count()
 }

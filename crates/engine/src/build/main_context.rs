@@ -2,7 +2,7 @@
 //! Dockerfile may be among them; the graph then sees them as what they became in the store.
 
 use super::dockerfile::absolute;
-use super::remote::{git_access, http_authorization};
+use super::remote::{http_authorization, repository_access};
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
@@ -88,10 +88,10 @@ impl Loading<'_> {
         let mut address = address.clone();
         let keeps = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
         address.keep_git_dir |= matches!(keeps, Some("1" | "t" | "T" | "true" | "TRUE" | "True"));
-        let access = git_access(&address.remote, &request.secrets)?;
+        let access = repository_access(&address.remote, &request.secrets, &request.ssh, self.engine.store())?;
         let name = format!("[internal] load git source {}", without_credentials(&address.remote));
         let load = |progress: &dyn Progress| {
-            let source = GitSource::resolve(self.engine.store(), &address, &access, progress)?;
+            let source = GitSource::resolve(self.engine.store(), &address, &access.git, progress)?;
             Ok((source.layer(progress)?, source.content()))
         };
         let (layer, content) = self.step(&name, |progress| load(progress).map_err(EngineError::from_git))?;

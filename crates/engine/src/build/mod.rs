@@ -13,6 +13,7 @@ mod selections;
 mod step;
 mod worker;
 
+pub(crate) use remote::RepositoryAccess;
 pub(crate) use selections::Selections;
 pub(crate) use step::{EarlierRun, Made, Ran, StepContext};
 

@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use kiln_graph::{GitTree, HttpFile, VertexId};
 use kiln_sources::git::{GitAccess, GitError, GitSource};
 use kiln_sources::http::HttpError;
+use kiln_ssh::{Agent, Forward, SocketOwner};
+use kiln_store::{Store, TempDir};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,11 +28,11 @@ impl Build<'_> {
 
     /// A tree of a repository.
     pub(super) fn git(&self, vertex: VertexId, tree: &GitTree) -> Result<Output, EngineError> {
-        let access = git_access(&tree.remote, self.secrets)?;
+        let access = repository_access(&tree.remote, self.secrets, self.ssh, self.engine.store())?;
         let source = self.told(vertex, |told| {
-            GitSource::resolve(self.engine.store(), tree, &access, told).map_err(EngineError::from_git)
+            GitSource::resolve(self.engine.store(), tree, &access.git, told).map_err(EngineError::from_git)
         })?;
-        self.remote(vertex, Remote::Git(Arc::new(source)), false)
+        self.remote(vertex, Remote::Git(Arc::new((source, access))), false)
     }
 
     fn remote(&self, vertex: VertexId, remote: Remote, fetched: bool) -> Result<Output, EngineError> {
@@ -56,26 +58,52 @@ pub(super) fn http_authorization(
     Ok(None)
 }
 
-/// How a repository is reached, by the secrets that BuildKit names for it: `GIT_AUTH_HEADER` is the value of the header,
-/// `GIT_AUTH_TOKEN` a password; those with a host's name go before those for all hosts.
-pub(super) fn git_access(remote: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<GitAccess, EngineError> {
-    let mut access = GitAccess::default();
-    if !HttpFile::is_url(remote) {
-        return Ok(access);
+/// How a repository is reached, for as long as this lives.
+pub(crate) struct RepositoryAccess {
+    pub(super) git: GitAccess,
+    /// Git sees a socket of its own, as steps do.
+    _agent: Option<(Forward, TempDir)>,
+}
+
+/// By which of what the user gave a repository is reached. Over HTTP these are the secrets that BuildKit names for it:
+/// `GIT_AUTH_HEADER` is the value of the header, `GIT_AUTH_TOKEN` a password; those with a host's name go before those for all hosts.
+/// Over SSH it is the agent `default`.
+pub(super) fn repository_access(
+    remote: &str,
+    secrets: &BTreeMap<String, SecretSource>,
+    agents: &BTreeMap<String, Arc<Agent>>,
+    store: &Store,
+) -> Result<RepositoryAccess, EngineError> {
+    let mut access = RepositoryAccess { git: GitAccess::default(), _agent: None };
+    if HttpFile::is_url(remote) {
+        access.git.authorization = git_authorization(remote, secrets)?;
+    } else if let Some(agent) = agents.get("default").filter(|_| !remote.starts_with("git://")) {
+        let directory = store.temp_dir().map_err(EngineError::store)?;
+        let socket = directory.path().join("agent");
+        let owner = SocketOwner {
+            mode: 0o600,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        let forward = Forward::start(Arc::clone(agent), &socket, owner);
+        access._agent = Some((forward.map_err(EngineError::io("make the socket", &socket))?, directory));
+        access.git.ssh_agent = Some(socket);
     }
+    Ok(access)
+}
+
+fn git_authorization(remote: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<Option<String>, EngineError> {
     let host = host(remote);
     for suffix in [format!(".{host}"), String::new()] {
         if let Some(header) = text(&format!("GIT_AUTH_HEADER{suffix}"), secrets)? {
-            access.authorization = Some(header);
-            return Ok(access);
+            return Ok(Some(header));
         }
         if let Some(token) = text(&format!("GIT_AUTH_TOKEN{suffix}"), secrets)? {
             let basic = STANDARD.encode(format!("x-access-token:{token}"));
-            access.authorization = Some(format!("basic {basic}"));
-            return Ok(access);
+            return Ok(Some(format!("basic {basic}")));
         }
     }
-    Ok(access)
+    Ok(None)
 }
 
 /// A secret that is one line of text.
@@ -136,6 +164,9 @@ impl EngineError {
             GitError::Refused { remote, reason } if HttpFile::is_url(remote) && reason.contains("could not read ") => {
                 Some("give a token with `--secret id=GIT_AUTH_TOKEN,env=NAME`")
             }
+            GitError::Refused { reason, .. } if reason.contains("Permission denied") => {
+                Some("give an agent that has a key for it with `--ssh default`")
+            }
             _ => None,
         };
         let wrong = Self::of(kind, error);
@@ -175,9 +206,8 @@ mod tests {
             ("GIT_AUTH_HEADER".to_owned(), secret("Basic all")),
             ("GIT_AUTH_TOKEN.h".to_owned(), secret("one\n")),
         ]);
-        let of = |url: &str| git_access(url, &secrets).unwrap().authorization;
+        let of = |url: &str| git_authorization(url, &secrets).unwrap();
         assert_eq!(of("https://h/a.git").as_deref(), Some("basic eC1hY2Nlc3MtdG9rZW46b25l"));
         assert_eq!(of("https://other/a.git").as_deref(), Some("Basic all"));
-        assert_eq!(of("git@h:a"), None);
     }
 }

@@ -70,6 +70,11 @@ fn source(command: &str, path: &Path) -> Result<ContextSource, UsageError> {
     })
 }
 
+/// Whether a context is a repository that is reached by SSH.
+pub(super) fn is_ssh(context: &ContextSource) -> bool {
+    matches!(context, ContextSource::Git(tree) if !HttpFile::is_url(&tree.remote) && !tree.remote.starts_with("git://"))
+}
+
 /// An archive on standard input is the context; anything else there is a Dockerfile without one.
 fn from_stdin(
     mut stdin: impl Read + Send + 'static,

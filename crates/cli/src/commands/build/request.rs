@@ -22,6 +22,12 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
             .hint("add `--no-cache` or `--no-cache-filter STAGE`")
             .into());
     }
+    let mut agents = args.steps.ssh;
+    // As with buildx, whoever names a repository to be reached by SSH lends their own agent.
+    if agents.is_empty() && contexts::is_ssh(&context) {
+        agents.extend(ssh::own());
+    }
+    let ssh = ssh::open(agents)?;
     Ok(BuildRequest {
         context,
         dockerfile,
@@ -47,7 +53,7 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
         cgroup_parent: args.steps.cgroup_parent,
         resources: args.steps.resources.resources()?,
         secrets: args.steps.secrets.into_iter().map(|secret| (secret.id, secret.source)).collect(),
-        ssh: ssh::open(args.steps.ssh)?,
+        ssh,
         outputs: args.outputs,
     })
 }

@@ -31,6 +31,11 @@ pub(super) fn parse(text: &str) -> Result<Ssh, UsageError> {
     Ok(Ssh { id: id.to_owned(), paths })
 }
 
+/// The user's own agent, if there is one.
+pub(super) fn own() -> Option<Ssh> {
+    parse("default").ok()
+}
+
 /// Opens the agents. Keys are read now, so that a bad one is told before anything is built.
 pub(super) fn open(all: Vec<Ssh>) -> Result<BTreeMap<String, Arc<SshAgent>>, UsageError> {
     let mut agents = BTreeMap::new();
