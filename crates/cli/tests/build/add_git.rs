@@ -249,4 +249,28 @@ fn a_damaged_copy_is_fetched_again() {
     }
     server.commit("a", &[("file", "mended\n")]);
     kiln.build::<&str>([]).succeeds().logs("mended");
+    kiln.run(["prune", "--all", "--force"]).succeeds();
+    assert_eq!(fs::read_dir(&contexts).unwrap().count(), 0);
+}
+
+#[test]
+fn repositories_of_longer_ids() {
+    let Some((kiln, server)) = ready() else { return };
+    let (work, served) = (kiln.path("work"), server.served("sha256"));
+    let ran = |directory: &Path, arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "safe.directory=*"]);
+        Ran::of(git.args(arguments).current_dir(directory)).succeeds();
+    };
+    for directory in [&work, &served] {
+        fs::create_dir(directory).unwrap();
+    }
+    ran(&work, &["init", "-q", "-b", "main", "--object-format=sha256"]);
+    ran(&served, &["init", "-q", "--bare", "-b", "main", "--object-format=sha256"]);
+    fs::write(work.join("file"), "long\n").unwrap();
+    ran(&work, &["add", "file"]);
+    ran(&work, &["commit", "-q", "-m", "x"]);
+    ran(&work, &["push", "-q", served.to_str().unwrap(), "main"]);
+    add(&kiln, &server.url("sha256"), "RUN cat /src/file");
+    kiln.build::<&str>([]).succeeds().logs("long");
 }

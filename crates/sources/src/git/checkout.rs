@@ -22,7 +22,7 @@ pub(super) fn checkout(
     let work = directory.join("work");
     fs::create_dir(&work).map_err(io("create", &work))?;
     fs::set_permissions(&work, fs::Permissions::from_mode(0o755)).map_err(io("chmod", &work))?;
-    git.run(&work, Reach::Nothing, ["init", "--quiet", "--template=", "."])?;
+    git.run(&work, Reach::Nothing, ["init", "--quiet", "--template=", found.object_format(), "."])?;
     let dot_git = work.join(".git");
     // As with BuildKit, a subdirectory has no `.git`.
     let keeps = tree.keep_git_dir && tree.subdir.is_none();

@@ -16,7 +16,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 
 /// Settings of every run.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 13] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.attributesFile", "/dev/null"),
@@ -29,6 +29,9 @@ const SETTINGS: [(&str, &str); 11] = [
     // Packs can be shared by links, and are few.
     ("fetch.unpackLimit", "1"),
     ("submodule.recurse", "false"),
+    // Nothing waits for ever.
+    ("http.lowSpeedLimit", "1"),
+    ("http.lowSpeedTime", "60"),
 ];
 /// What of kiln's own environment git sees.
 const PASSED_ON: [&str; 12] = [

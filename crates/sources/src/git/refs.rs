@@ -16,6 +16,13 @@ pub(super) struct Found {
     pub(super) name: Option<String>,
 }
 
+impl Found {
+    /// The option of `git init` for the hash that the repository's ids are made by.
+    pub(super) fn object_format(&self) -> &'static str {
+        if self.commit.len() == 64 { "--object-format=sha256" } else { "--object-format=sha1" }
+    }
+}
+
 /// Finds the commit of a tree.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ impl Repository {
     pub(super) fn fetch(store: &Store, git: &Git<'_>, found: &Found, directory: &Path) -> Result<Self, GitError> {
         let kept = kept(store, git.remote);
         let repository = Self { path: directory.join("kept.git") };
-        let base = repository.make(git, Some(&kept)).and_then(|()| repository.complete(git, found));
+        let base = repository.make(git, found, Some(&kept)).and_then(|()| repository.complete(git, found));
         match base {
             Ok(fetched) => {
                 if fetched {
@@ -48,7 +48,7 @@ impl Repository {
             Err(error) if !kept.exists() => Err(error),
             Err(_) => {
                 let repository = Self { path: directory.join("new.git") };
-                repository.make(git, None)?;
+                repository.make(git, found, None)?;
                 repository.complete(git, found)?;
                 repository.keep(store, &kept);
                 Ok(repository)
@@ -57,9 +57,9 @@ impl Repository {
     }
 
     /// Makes an empty repository, or one with the objects of `kept`.
-    fn make(&self, git: &Git<'_>, kept: Option<&Path>) -> Result<(), GitError> {
+    fn make(&self, git: &Git<'_>, found: &Found, kept: Option<&Path>) -> Result<(), GitError> {
         fs::create_dir(&self.path).map_err(io("create", &self.path))?;
-        git.run(&self.path, Reach::Nothing, ["init", "--quiet", "--bare", "--template=", "."])?;
+        git.run(&self.path, Reach::Nothing, ["init", "--quiet", "--bare", "--template=", found.object_format(), "."])?;
         let Some(kept) = kept.filter(|kept| kept.exists()) else { return Ok(()) };
         let pack = kept.join("objects/pack");
         let files: Vec<PathBuf> = list(&pack)?;

@@ -170,7 +170,8 @@ pub fn read_ignore_rules(context: &Path, dockerfile: Option<&Path>) -> Result<Ig
                 return IgnoreRules::parse(&String::from_utf8_lossy(&bytes))
                     .map_err(|source| ContextError::Ignore { path, source });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // As with Docker, a directory of that name is none of this.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {}
             Err(source) => return Err(ContextError::ReadIgnore { path, source }),
         }
     }

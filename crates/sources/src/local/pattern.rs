@@ -153,7 +153,9 @@ fn class_character(text: &str) -> Result<(char, &str), &'static str> {
 /// component on. What one before it took can only be more, which helps nobody.
 fn matches_tokens(pattern: &[Token], text: &[u8]) -> bool {
     let (mut p, mut s) = (0, 0);
-    let (mut star, mut directories): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    // Each is the token after it, and the place in the text from which on that was tried last.
+    let mut star: Option<(usize, usize)> = None;
+    let mut directories: Option<(usize, usize)> = None;
     loop {
         match pattern.get(p) {
             Some(Token::Anything) => return true,
