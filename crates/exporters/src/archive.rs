@@ -1,11 +1,12 @@
 //! Files of an image layout, written to a tar archive or a directory. Times are zero, owners root, so that the same image gives
 //! the same archive.
 
-use crate::destination::{Destination, ExportError, write_stream};
+use crate::destination::{Destination, ExportError, Stream, write_stream};
 use kiln_digest::Digest;
 use kiln_layer::Stoppable;
 use kiln_store::Store;
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -40,11 +41,11 @@ fn unwritten(destination: &str) -> impl FnOnce(io::Error) -> ExportError {
     move |source| ExportError::Write { path, source }
 }
 
-fn open(store: &Store, digest: &Digest) -> Result<(std::fs::File, u64), ExportError> {
+fn open(store: &Store, digest: &Digest) -> Result<(File, u64), ExportError> {
     store.open_blob(digest).map_err(|source| ExportError::Blob { digest: *digest, source: Box::new(source) })
 }
 
-fn write_tar(store: &Store, files: Files, out: &mut dyn Write) -> Result<(), ExportError> {
+fn write_tar(store: &Store, files: Files, out: &mut Stream<'_>) -> Result<(), ExportError> {
     let mut archive = tar::Builder::new(out);
     let mut made = HashSet::new();
     for (path, content) in files {
@@ -61,13 +62,24 @@ fn write_tar(store: &Store, files: Files, out: &mut dyn Write) -> Result<(), Exp
                 archive.append_data(&mut header, &path, &bytes[..]).map_err(unwritten(&path))?;
             }
             Content::Blob(digest) => {
-                let (file, size) = open(store, &digest)?;
+                let (mut file, size) = open(store, &digest)?;
                 let mut header = header(size, tar::EntryType::Regular, 0o644);
-                archive.append_data(&mut header, &path, file).map_err(unwritten(&path))?;
+                header.set_path(&path).map_err(unwritten(&path))?;
+                header.set_cksum();
+                append(archive.get_mut(), &header, &mut file, size).map_err(unwritten(&path))?;
             }
         }
     }
     archive.finish().map_err(unwritten("archive"))
+}
+
+/// Appends a file by ourselves: the archive would read it in small pieces.
+fn append(out: &mut Stream<'_>, header: &tar::Header, file: &mut File, size: u64) -> io::Result<()> {
+    out.write_all(header.as_bytes())?;
+    if out.append(file)? != size {
+        return Err(io::Error::other("the blob changed while it was read"));
+    }
+    out.write_all(&[0; 512][..(size.wrapping_neg() % 512) as usize])
 }
 
 fn header(size: u64, kind: tar::EntryType, mode: u32) -> tar::Header {
@@ -95,7 +107,7 @@ fn write_directory(store: &Store, files: Files, root: &std::path::Path, stop: &A
                 if std::fs::metadata(&to).is_ok_and(|there| there.len() == size) {
                     continue;
                 }
-                let file = std::fs::File::create(&to).map_err(ExportError::write(&to))?;
+                let file = File::create(&to).map_err(ExportError::write(&to))?;
                 io::copy(&mut from, &mut Stoppable::new(file, stop)).map_err(ExportError::write(&to))?;
             }
         }

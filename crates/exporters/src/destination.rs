@@ -1,9 +1,10 @@
 //! Where an output goes.
 
 use kiln_layer::Stoppable;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -66,33 +67,74 @@ impl ExportError {
     }
 }
 
+/// A stream on its way to a destination. Small pieces are collected; files pass without being copied more than once.
+pub(crate) struct Stream<'a>(BufWriter<Stoppable<'a, &'a mut (dyn Write + 'a)>>);
+
+impl<'a> Stream<'a> {
+    fn new(to: &'a mut dyn Write, stop: &'a AtomicBool) -> Self {
+        Self(BufWriter::with_capacity(BUFFER, Stoppable::new(to, stop)))
+    }
+
+    /// Appends all of a file, and gives its size.
+    pub(crate) fn append(&mut self, file: &mut File) -> io::Result<u64> {
+        // Pieces as large as the buffer go past it, each in one call.
+        let mut piece = vec![0; BUFFER];
+        let mut size = 0;
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(size),
+                Ok(read) => {
+                    self.0.write_all(&piece[..read])?;
+                    size += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Write for Stream<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Writes one stream to a destination: to a file without a name, named when it is whole, or to standard output.
 pub(crate) fn write_stream(
     destination: &Destination,
     stop: &AtomicBool,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+    write: impl FnOnce(&mut Stream<'_>) -> Result<(), ExportError>,
 ) -> Result<(), ExportError> {
     let path = match destination {
         Destination::Directory(_) => return Err(ExportError::NeedsFile),
         Destination::Stdout => {
-            let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-            write(&mut Stoppable::new(&mut out, stop))?;
-            return out.flush().map_err(ExportError::Stdout);
+            let mut out = io::stdout().lock();
+            let mut stream = Stream::new(&mut out, stop);
+            write(&mut stream)?;
+            return stream.flush().map_err(ExportError::Stdout);
         }
         Destination::File(path) => path,
     };
     // A pipe or a device cannot be replaced, only written to.
     if path.exists() && !path.is_file() {
         let mut file = File::options().write(true).open(path).map_err(ExportError::write(path))?;
-        return write(&mut Stoppable::new(&mut file, stop));
+        let mut stream = Stream::new(&mut file, stop);
+        write(&mut stream)?;
+        return stream.flush().map_err(ExportError::write(path));
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(ExportError::write(parent))?;
     let unfinished = Unfinished::create(parent, path).map_err(ExportError::write(path))?;
-    let mut out = BufWriter::with_capacity(BUFFER, &unfinished.file);
-    write(&mut Stoppable::new(&mut out, stop))?;
-    out.flush().map_err(ExportError::write(path))?;
-    drop(out);
+    let mut file = &unfinished.file;
+    let mut stream = Stream::new(&mut file, stop);
+    write(&mut stream)?;
+    stream.flush().map_err(ExportError::write(path))?;
+    drop(stream);
     unfinished.finish(path).map_err(ExportError::write(path))
 }
 
@@ -126,6 +168,13 @@ impl Unfinished {
             rustix::fs::linkat(CWD, link, CWD, &self.beside, AtFlags::SYMLINK_FOLLOW)?;
             self.named = true;
         }
+        // A rename over a file would first write all of the new one to the disk (ext4's `auto_da_alloc`), and the build would wait.
+        // The two trade places, and the old one goes with its new name.
+        match rustix::fs::renameat_with(CWD, &self.beside, CWD, path, RenameFlags::EXCHANGE) {
+            Ok(()) => return Ok(()),
+            Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
         std::fs::rename(&self.beside, path)?;
         self.named = false;
         Ok(())
@@ -157,7 +206,7 @@ mod tests {
         let to = Destination::File(path.clone());
         let stop = AtomicBool::new(false);
         for text in ["first", "second"] {
-            let write = |out: &mut dyn Write| {
+            let write = |out: &mut Stream<'_>| {
                 let unnamed = if text == "first" { Vec::new() } else { vec!["out.tar".to_owned()] };
                 assert!(names(parent) == unnamed || names(parent).iter().any(|name| name.ends_with(".partial")));
                 out.write_all(text.as_bytes()).map_err(ExportError::Stdout)
@@ -167,7 +216,7 @@ mod tests {
             assert_eq!(names(parent), ["out.tar"]);
         }
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o111, 0);
-        let failing = |out: &mut dyn Write| {
+        let failing = |out: &mut Stream<'_>| {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             out.write_all(b"third").map_err(ExportError::Stdout)
         };
