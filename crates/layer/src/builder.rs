@@ -7,11 +7,18 @@
 //! metadata of [`Builder::implied`]. All methods take `&self` and may be called from several threads, as long as no two
 //! threads work on the same path. Directories get their times in [`Builder::finish`].
 
+mod record;
+
+pub use record::BuiltFile;
+
+use crate::at;
+use crate::diff::Diff;
 use crate::directory::Directory;
 use crate::reading::with_buffer;
 use crate::tree::{Entry, Kind, Time, Tree, TreeError, is_plain, split};
 use crate::writing::{Meta, Target, make_file, make_node, set_meta, set_meta_at, set_new_meta};
 use kiln_digest::ContentDigest;
+use record::{Record, What};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -19,7 +26,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Makes one layer over a base.
@@ -29,8 +35,7 @@ pub struct Builder {
     implied: Meta,
     /// Held while directories are made or replaced, so that two threads don't make the same parent.
     directories: Mutex<Directories>,
-    entries: AtomicU64,
-    bytes: AtomicU64,
+    record: Mutex<Record>,
 }
 
 #[derive(Default)]
@@ -42,12 +47,27 @@ struct Directories {
 }
 
 /// What a finished layer amounts to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// Files, directories, links and whiteouts made, implied parents included.
-    pub entries: u64,
-    /// The bytes of all regular files, those linked from other layers included.
-    pub bytes: u64,
+    /// Its measure, as [`crate::diff_digest`] would give it.
+    pub diff: Diff,
+    /// Its regular files, but for those with several names, in the order of a walk.
+    pub files: Vec<BuiltFile>,
+}
+
+/// A regular file that is there, for [`Builder::link_from`].
+#[derive(Debug, Clone, Copy)]
+pub struct Existing<'a> {
+    /// The layer that has it.
+    pub layer: &'a Directory,
+    /// Where in there.
+    pub path: &'a Path,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The digest of its bytes.
+    pub content: ContentDigest,
+    /// Device and inode, if further names of it may be linked.
+    pub inode: Option<(u64, u64)>,
 }
 
 /// Why a layer could not be made.
@@ -109,14 +129,8 @@ impl Builder {
     /// [`BuildError::Io`] if the directory can't be made or opened, [`BuildError::Base`] if the base can't be read.
     pub fn new(dir: PathBuf, base: Option<Arc<dyn Tree>>) -> Result<Self, BuildError> {
         let target = Target::new(&dir).map_err(BuildError::io("make", &dir))?;
-        let builder = Self {
-            target,
-            base,
-            implied: Meta::new(0o755),
-            directories: Mutex::default(),
-            entries: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        };
+        let builder =
+            Self { target, base, implied: Meta::new(0o755), directories: Mutex::default(), record: Mutex::default() };
         if let Some(base) = &builder.base {
             let root = Path::new("");
             if let Some(entry) = base.entry(root)? {
@@ -158,23 +172,24 @@ impl Builder {
         let mut file = File::from(self.make(path, "create", |parent, name| make_file(parent, name, meta.mode))?);
         let (size, digest) = copy(path, &mut reader, &mut file)?;
         set_new_meta(file.as_fd(), meta).map_err(BuildError::io("set the metadata of", path))?;
-        self.bytes.fetch_add(size, Ordering::Relaxed);
+        self.note(path, What::File { content: digest, meta: meta.clone(), size, inode: None });
         Ok((size, digest))
     }
 
-    /// Makes a regular file of `size` bytes by a hard link to the one at `existing` in `layer`: a file of an earlier layer with the
-    /// same bytes and metadata. Two paths of one layer may be linked from the same file only if they are hard links of each other in
-    /// the image, since exports and digests see them as such.
+    /// Makes a regular file by a hard link to one of an earlier layer with the same bytes and, as `meta` says, the same metadata. Two
+    /// paths of one layer may be linked from the same file only if they are hard links of each other in the image, since exports
+    /// see them as such; then both must say which inode it is.
     ///
     /// # Errors
     /// As [`Builder::directory`]; where [`BuildError::is_unlinkable`], a copy may still succeed.
-    pub fn link_from(&self, path: &Path, layer: &Directory, existing: &Path, size: u64) -> Result<(), BuildError> {
-        let (from, from_name) = split(existing).ok_or_else(|| BuildError::Path { path: existing.to_owned() })?;
-        let from = layer.parent(from).map_err(BuildError::io("link from", existing))?;
+    pub fn link_from(&self, path: &Path, meta: &Meta, existing: Existing<'_>) -> Result<(), BuildError> {
+        let Existing { layer, path: there, size, content, inode } = existing;
+        let (from, from_name) = split(there).ok_or_else(|| BuildError::Path { path: there.to_owned() })?;
+        let from = layer.parent(from).map_err(BuildError::io("link from", there))?;
         self.make(path, "link", |parent, name| {
             rustix::fs::linkat(from.as_fd(), from_name, parent, name, AtFlags::empty())
         })?;
-        self.bytes.fetch_add(size, Ordering::Relaxed);
+        self.note(path, What::File { content, meta: meta.clone(), size, inode });
         Ok(())
     }
 
@@ -198,7 +213,9 @@ impl Builder {
             }
             make_node(parent, name, kind)?;
             set_meta_at(parent, name, meta, kind)
-        })
+        })?;
+        self.note(path, What::Node(kind.clone(), meta.clone()));
+        Ok(())
     }
 
     /// Makes a hard link to the file at `to`, which this layer must have.
@@ -213,9 +230,13 @@ impl Builder {
             .directory(from)
             .and_then(|found| found.ok_or(Errno::NOENT))
             .map_err(BuildError::io("link to", to))?;
-        self.make(path, "link", |parent, name| {
-            rustix::fs::linkat(from.as_fd(), from_name, parent, name, AtFlags::empty())
-        })
+        let inode = self.make(path, "link", |parent, name| {
+            rustix::fs::linkat(from.as_fd(), from_name, parent, name, AtFlags::empty())?;
+            at::entry_at(parent, name).map(|entry| (entry.dev, entry.ino))
+        })?;
+        self.note(to, What::Named(inode));
+        self.note(path, What::Name(inode));
+        Ok(())
     }
 
     /// Removes what is at `path` in the layer, and hides what the base has there. Nothing happens if neither has anything.
@@ -238,7 +259,7 @@ impl Builder {
         if hidden {
             let parent = self.ensure(&mut directories, parent)?;
             self.target.whiteout(parent.as_fd(), name).map_err(BuildError::io("hide", path))?;
-            self.entries.fetch_add(1, Ordering::Relaxed);
+            self.note(path, What::Whiteout);
         }
         Ok(())
     }
@@ -263,7 +284,7 @@ impl Builder {
         self.target.entry(path).map_err(BuildError::io("stat", path))
     }
 
-    /// Sets the times of all directories that were made.
+    /// Sets the times of all directories that were made, and measures the layer.
     ///
     /// # Errors
     /// [`BuildError::Io`].
@@ -272,7 +293,15 @@ impl Builder {
         for (path, time) in &directories.times {
             self.target.set_directory_time(path, *time).map_err(BuildError::io("set the time of", path))?;
         }
-        Ok(Built { entries: self.entries.into_inner(), bytes: self.bytes.into_inner() })
+        let (diff, files) = self.record.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
+        Ok(Built { diff, files })
+    }
+
+    fn note(&self, path: &Path, what: What) {
+        // The root's own metadata is no part of a layer.
+        if !path.as_os_str().is_empty() {
+            self.record.lock().unwrap_or_else(PoisonError::into_inner).note(path, what);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Directories> {
@@ -299,9 +328,7 @@ impl Builder {
             }
             other => other,
         };
-        let made = made.map_err(BuildError::io(action, path))?;
-        self.entries.fetch_add(1, Ordering::Relaxed);
-        Ok(made)
+        made.map_err(BuildError::io(action, path))
     }
 
     /// The directory at `path`, made with all its parents where the layer lacks them.
@@ -346,9 +373,9 @@ impl Builder {
         }
         if in_the_way.is_some() {
             self.target.remove(parent, path).map_err(BuildError::io("replace", path))?;
+            self.note(path, What::Gone);
         }
         let directory = self.target.make_directory(parent, path).map_err(BuildError::io("create", path))?;
-        self.entries.fetch_add(1, Ordering::Relaxed);
         let base_directory = below.filter(Entry::is_directory);
         if in_the_way.is_some() {
             // What the file or whiteout hid must not come back.
@@ -373,6 +400,7 @@ impl Builder {
             .map_err(BuildError::io("open", path))?;
         set_meta(directory.as_fd(), meta).map_err(BuildError::io("set the metadata of", path))?;
         directories.times.insert(path.to_owned(), meta.mtime);
+        self.note(path, What::Directory(meta.clone()));
         Ok(())
     }
 
@@ -384,6 +412,7 @@ impl Builder {
     ) -> Result<(), BuildError> {
         self.target.set_opaque(directory).map_err(BuildError::io("make opaque", path))?;
         directories.opaque.insert(path.to_owned());
+        self.note(path, What::Opaque);
         Ok(())
     }
 
@@ -393,6 +422,7 @@ impl Builder {
         let parent = self.target.directory(parent).map_err(BuildError::io("open", path))?;
         if let Some(parent) = parent {
             self.target.remove(parent.as_fd(), path).map_err(BuildError::io("remove", path))?;
+            self.note(path, What::Gone);
         }
         directories.times.retain(|known, _| !known.starts_with(path));
         directories.opaque.retain(|known| !known.starts_with(path));

@@ -6,11 +6,12 @@
 //! then is what the step would have left had it made all of it itself.
 
 use crate::at;
-use crate::builder::{BuildError, Builder};
+use crate::builder::{BuildError, Builder, Existing};
 use crate::directory::Directory;
 use crate::overlay::{self, Namespace};
 use crate::tree::{Entry, Kind, Tree, TreeError};
 use crate::writing::{Meta, timestamps};
+use kiln_digest::ContentDigest;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
@@ -94,7 +95,10 @@ impl Carrying<'_> {
                 }
             }
             Kind::File if below.is_none() => {
-                self.builder.link_from(path, self.tree, path, entry.size)?;
+                // Nobody asks what this layer amounts to: what the step leaves is measured in the end.
+                let content = ContentDigest::of_bytes(b"");
+                let existing = Existing { layer: self.tree, path, size: entry.size, content, inode: None };
+                self.builder.link_from(path, &Meta::of(entry, Vec::new()), existing)?;
                 self.count += 1;
             }
             Kind::Symlink(target) if below.is_none() => {

@@ -39,42 +39,28 @@ impl Diff {
     }
 }
 
-/// A regular file of a layer, as far as whoever made it knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownFile {
-    /// The digest of its bytes.
-    pub content: ContentDigest,
-    /// Whether it was given extended attributes.
-    pub has_xattrs: bool,
-}
-
 /// Measures the layer in `dir`, an overlay lower directory.
 ///
 /// # Errors
 /// [`TreeError`].
 pub fn diff_digest(dir: &Path) -> Result<Diff, TreeError> {
-    diff_digest_with(dir, &|_| None, &AtomicBool::new(false))
+    diff_digest_until(dir, &AtomicBool::new(false))
 }
 
-/// As [`diff_digest`], but files that are `known` by their path are not read: those that were hashed when they were copied, or
-/// linked from a layer. Fails once `stop` is true.
+/// As [`diff_digest`], but fails once `stop` is true.
 ///
 /// # Errors
 /// [`TreeError`].
-pub fn diff_digest_with(
-    dir: &Path,
-    known: &dyn Fn(&Path) -> Option<KnownFile>,
-    stop: &AtomicBool,
-) -> Result<Diff, TreeError> {
+pub fn diff_digest_until(dir: &Path, stop: &AtomicBool) -> Result<Diff, TreeError> {
     let mut layer = Layer::new();
     let mut walk = Walk::new(dir)?;
     let root = Arc::clone(walk.root());
     while let Some(visit) = walk.next().transpose()? {
-        layer.visit(&visit, known).map_err(|e| TreeError::io("read the attributes of", &visit.path, e))?;
+        layer.visit(&visit).map_err(|e| TreeError::io("read the attributes of", &visit.path, e))?;
         reading::check(stop).map_err(|e| TreeError::io("read", &visit.path, e))?;
     }
     layer.hash_files(&root, stop)?;
-    Ok(layer.digest())
+    Ok(measure(&layer.found))
 }
 
 /// What was found, its files' bytes not yet hashed.
@@ -83,17 +69,18 @@ struct Layer {
     found: Vec<Found>,
     to_hash: Vec<ToHash>,
     links: HashMap<(u64, u64), usize>,
-    size: u64,
 }
 
-struct Found {
-    path: PathBuf,
-    entry: Entry,
-    xattrs: Vec<Xattr>,
-    opaque: bool,
-    content: Option<ContentDigest>,
+/// One thing in a layer.
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) entry: Entry,
+    pub(crate) xattrs: Vec<Xattr>,
+    pub(crate) opaque: bool,
+    /// The digest of a regular file's bytes.
+    pub(crate) content: Option<ContentDigest>,
     /// An earlier name of the same inode.
-    same_as: Option<usize>,
+    pub(crate) same_as: Option<usize>,
 }
 
 struct ToHash {
@@ -106,16 +93,10 @@ const PARALLEL_FROM: u64 = 4 << 20;
 
 impl Layer {
     fn new() -> Self {
-        Self {
-            namespace: Namespace::of_process(),
-            found: Vec::new(),
-            to_hash: Vec::new(),
-            links: HashMap::new(),
-            size: 0,
-        }
+        Self { namespace: Namespace::of_process(), found: Vec::new(), to_hash: Vec::new(), links: HashMap::new() }
     }
 
-    fn visit(&mut self, visit: &Visit, known: &dyn Fn(&Path) -> Option<KnownFile>) -> rustix::io::Result<()> {
+    fn visit(&mut self, visit: &Visit) -> rustix::io::Result<()> {
         let entry = &visit.entry;
         if entry.kind == Kind::Socket {
             return Ok(());
@@ -126,25 +107,18 @@ impl Layer {
             let first = *self.links.entry((entry.dev, entry.ino)).or_insert(index);
             same_as = (first != index).then_some(first);
         }
-        let known = if entry.is_file() && same_as.is_none() { known(&visit.path) } else { None };
         let (xattrs, opaque) = match &visit.directory {
             Some(directory) => {
                 (at::xattrs_of_fd(directory.as_fd())?, overlay::is_opaque(directory.as_fd(), self.namespace)?)
             }
             None if same_as.is_some() || entry.is_whiteout() => (Vec::new(), false),
-            None if known.is_some_and(|known| !known.has_xattrs) => (Vec::new(), false),
             None => (at::xattrs_at(visit.parent.as_fd(), &visit.name)?, false),
         };
-        let mut content = None;
         if entry.is_file() && same_as.is_none() {
-            self.size += entry.size;
-            content = known.map(|known| known.content);
-            if content.is_none() {
-                self.to_hash.push(ToHash { index, size: entry.size });
-            }
+            self.to_hash.push(ToHash { index, size: entry.size });
         }
         let (path, entry) = (visit.path.clone(), entry.clone());
-        self.found.push(Found { path, entry, xattrs, opaque, content, same_as });
+        self.found.push(Found { path, entry, xattrs, opaque, content: None, same_as });
         Ok(())
     }
 
@@ -182,19 +156,24 @@ impl Layer {
         }
         Ok(())
     }
+}
 
-    fn digest(&self) -> Diff {
-        let mut hasher = Hasher::new("kiln layer diff v1");
-        for found in &self.found {
-            hasher.field(found.path.as_os_str().as_bytes());
-            if let Some(first) = found.same_as {
-                hasher.field(b"link").field(self.found[first].path.as_os_str().as_bytes());
-                continue;
-            }
-            hash_entry(&mut hasher, found);
+/// Measures what was found, in the order of a walk.
+pub(crate) fn measure(all: &[Found]) -> Diff {
+    let mut hasher = Hasher::new("kiln layer diff v1");
+    let mut size_bytes = 0;
+    for found in all {
+        hasher.field(found.path.as_os_str().as_bytes());
+        if let Some(first) = found.same_as {
+            hasher.field(b"link").field(all[first].path.as_os_str().as_bytes());
+            continue;
         }
-        Diff { digest: hasher.content(), size_bytes: self.size, entries: self.found.len() as u64 }
+        if found.entry.is_file() {
+            size_bytes += found.entry.size;
+        }
+        hash_entry(&mut hasher, found);
     }
+    Diff { digest: hasher.content(), size_bytes, entries: all.len() as u64 }
 }
 
 fn hash_entry(hasher: &mut Hasher, found: &Found) {

@@ -34,11 +34,11 @@ mod walk;
 mod writing;
 
 pub use apply::{Applied, ApplyError, ApplyOptions, Contents, Deferred, Limits, apply, settle};
-pub use builder::{BuildError, Builder, Built};
+pub use builder::{BuildError, Builder, Built, BuiltFile, Existing};
 pub use carry::{CarryError, carry_over, take_up};
 pub use compress::{BlobFormat, Written, write_layer};
 pub use decompress::{Compression, SNIFF_LENGTH, decompress, decompress_ahead, sniff};
-pub use diff::{Diff, KnownFile, diff_digest, diff_digest_with};
+pub use diff::{Diff, diff_digest, diff_digest_until};
 pub use directory::Directory;
 pub use overlay::Namespace;
 pub use pack::{PackError, PackOptions, Packed, pack, pack_tree};

@@ -3,7 +3,7 @@
 
 use super::StepContext;
 use crate::error::EngineError;
-use crate::ops::file::{Earlier, copy_into_layer, everything, keep, measure};
+use crate::ops::file::{Earlier, copy_into_layer, everything, keep};
 use crate::snapshot::Realized;
 use kiln_digest::Hasher;
 use kiln_sources::local::LocalContext;
@@ -39,12 +39,12 @@ pub(super) fn context(
         .and_then(|layer| Earlier::find(store, layer));
     let temporary = step.temp_dir()?;
     let fs = temporary.path().join("fs");
-    let known = copy_into_layer(&fs, local, &copy, &selection, earlier.as_ref(), step.cancel())?;
-    let diff = measure(&fs, &known, &step.cancel().flag())?;
+    let built = copy_into_layer(&fs, local, &copy, &selection, earlier.as_ref(), step.cancel())?;
+    let diff = built.diff;
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = store.commit_layer(&fs, new).map_err(EngineError::store)?;
     store.put_record(&key, &[], Some(layer.id)).map_err(EngineError::store)?;
-    keep(store, &diff.digest, &known);
+    keep(store, built);
     let value = postcard::to_stdvec(&layer.id).expect("an id is plain data");
     store.put_memo(MEMO, place.as_bytes(), &value).map_err(EngineError::store)?;
     drop(lock);

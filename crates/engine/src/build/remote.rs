@@ -128,9 +128,7 @@ impl EngineError {
         let kind = match &error {
             HttpError::BadUrl { .. } | HttpError::Checksum { .. } | HttpError::TooLarge { .. } => ErrorKind::User,
             HttpError::Cancelled => return Self::cancelled(),
-            HttpError::Write { .. } | HttpError::Layer { .. } | HttpError::Record(_) | HttpError::Store(_) => {
-                ErrorKind::Internal
-            }
+            HttpError::Write { .. } | HttpError::Record(_) | HttpError::Store(_) => ErrorKind::Internal,
             _ => ErrorKind::Network,
         };
         let hint = match &error {

@@ -35,7 +35,7 @@ impl Bench {
         let dir = self.work.path().join("layer");
         let builder = Builder::new(dir.clone(), Some(Arc::clone(&self.base))).unwrap();
         make(&builder);
-        builder.finish().unwrap();
+        assert_eq!(builder.finish().unwrap().diff, crate::diff_digest(&dir).unwrap(), "as a walk finds it");
         (Directory::new(&dir).unwrap(), Stack::new(vec![self.work.path().join("base"), dir]).unwrap())
     }
 }
@@ -50,6 +50,11 @@ fn text(tree: &dyn Tree, path: &str) -> String {
 
 fn path(path: &str) -> &Path {
     Path::new(path)
+}
+
+fn existing_file<'a>(layer: &'a Directory, path: &'a str) -> Existing<'a> {
+    let content = ContentDigest::of_bytes(b"base");
+    Existing { layer, path: Path::new(path), size: 4, content, inode: None }
 }
 
 const PLAIN: Meta = Meta { mode: 0o600, uid: 0, gid: 0, mtime: Time::seconds(9), xattrs: Vec::new() };
@@ -77,7 +82,7 @@ fn implied_parents_are_as_told() {
     let id = rustix::process::geteuid().as_raw();
     let group = rustix::process::getegid().as_raw();
     builder.file(path("a/b"), &Meta { uid: id, gid: group, ..PLAIN }, &b""[..]).unwrap();
-    assert_eq!(builder.finish().unwrap(), Built { entries: 2, bytes: 0 });
+    assert_eq!(builder.finish().unwrap().diff.entries, 2);
     let stat = work.path().join("layer/a").metadata().unwrap();
     assert_eq!((stat.mode() & 0o7777, stat.mtime()), (0o750, 77));
 }
@@ -165,10 +170,10 @@ fn files_are_linked() {
     let elsewhere = Directory::new("/proc/self").unwrap();
     let (layer, _) = bench.layer(|builder| {
         builder.file(path("copy"), &PLAIN, &b"other"[..]).unwrap();
-        builder.link_from(path("copy"), &base, path("plain"), 4).unwrap();
+        builder.link_from(path("copy"), &Meta::new(0o644), existing_file(&base, "plain")).unwrap();
         builder.hard_link(path("dir/second"), path("copy")).unwrap();
         assert!(builder.hard_link(path("x"), path("missing")).is_err());
-        let error = builder.link_from(path("x"), &elsewhere, path("status"), 0).unwrap_err();
+        let error = builder.link_from(path("x"), &PLAIN, existing_file(&elsewhere, "status")).unwrap_err();
         assert!(error.is_unlinkable(), "{error:?}");
     });
     let inode = existing.metadata().unwrap().ino();

@@ -14,15 +14,14 @@ use crate::progress::Progress;
 use exchange::{Exchange, Question};
 use kiln_digest::{CacheKey, ContentDigest, Digest, DigestReader, Hasher};
 use kiln_graph::{HttpFile, without_credentials};
-use kiln_layer::{BuildError, Builder, KnownFile, Meta, Time, TreeError, diff_digest_with};
+use kiln_layer::{BuildError, Builder, Meta, Time};
 use kiln_store::{LayerId, LockError, NewLayer, RecordError, StepLock, Store};
 use reqwest::blocking::Response;
 use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Memos of what servers said of URLs.
 const MEMO: &str = "http";
@@ -112,14 +111,6 @@ pub enum HttpError {
         url: String,
         /// The cause.
         source: BuildError,
-    },
-    /// The layer could not be read again.
-    #[error("failed to read the layer of `{url}`")]
-    Layer {
-        /// The URL.
-        url: String,
-        /// The cause.
-        source: TreeError,
     },
     /// The layer was removed meanwhile.
     #[error(transparent)]
@@ -261,42 +252,26 @@ impl HttpFiles {
         let mut body = DigestReader::new(body);
         let written = builder.file(&name, &meta, &mut body);
         let (Counted { count, .. }, actual, _) = body.finish();
-        let (_, content) = match written {
-            Ok(written) => written,
+        match written {
+            Ok(_) => {}
             Err(_) if progress.is_cancelled() => return Err(HttpError::Cancelled),
             Err(_) if count > MAX_SIZE => return Err(HttpError::TooLarge { url: url() }),
             Err(BuildError::Source { source, .. }) => return Err(HttpError::Read { url: url(), source }),
             Err(error) => return Err(write(error)),
-        };
-        builder.finish().map_err(write)?;
+        }
+        let diff = builder.finish().map_err(write)?.diff;
         if let Some(expected) = file.checksum.filter(|expected| *expected != actual) {
             return Err(HttpError::Checksum { url: url(), expected, actual });
         }
         progress.bytes(&file.filename, count, Some(count), true);
-        let layer = self.commit(&fs, &name, KnownFile { content, has_xattrs: false }).map_err(|error| match error {
-            Uncommitted::Tree(source) => HttpError::Layer { url: url(), source },
-            Uncommitted::Store(error) => HttpError::Store(error),
-        })?;
+        let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
+        let layer = self.store.commit_layer(&fs, new)?.id;
         self.store.put_record(&layer_key(&actual, &file.filename), &[], Some(layer))?;
         let known = Known { digest: actual, etag, last_modified };
         let value = postcard::to_stdvec(&known).expect("a memo is plain data");
         self.store.put_memo(MEMO, file.url.as_bytes(), &value)?;
         Ok((actual, layer))
     }
-
-    fn commit(&self, fs: &Path, name: &Path, file: KnownFile) -> Result<LayerId, Uncommitted> {
-        let diff = diff_digest_with(fs, &|path| (path == name).then_some(file), &AtomicBool::new(false))?;
-        let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
-        Ok(self.store.commit_layer(fs, new)?.id)
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Uncommitted {
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    #[error(transparent)]
-    Store(#[from] kiln_store::Error),
 }
 
 impl HttpSource {

@@ -22,7 +22,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::ops::users;
 use crate::snapshot::{Output, Snapshot};
 use kiln_graph::{Exec, Network, Security};
-use kiln_layer::{diff_digest_with, prune_unchanged, take_up};
+use kiln_layer::{diff_digest_until, prune_unchanged, take_up};
 use kiln_sandbox::{Rlimit, Root, Sandbox, Spec};
 use kiln_store::{NewLayer, TempDir};
 use std::time::SystemTime;
@@ -68,8 +68,8 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
     let stop = context.cancel().flag();
     prune_unchanged(&upper, realized.tree.as_ref(), &stop)
         .map_err(EngineError::internal("failed to read what the step changed"))?;
-    let diff = diff_digest_with(&upper, &|_| None, &stop)
-        .map_err(EngineError::internal("failed to read what the step changed"))?;
+    let diff =
+        diff_digest_until(&upper, &stop).map_err(EngineError::internal("failed to read what the step changed"))?;
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&upper, new).map_err(EngineError::store)?;
     Ok(Made { layer: layer.id, diff: diff.digest, injected: injected.directories, ran: Some(ran) })

@@ -4,51 +4,48 @@
 //! matter. What a layer's files are is kept beside the layer when it is made.
 
 use kiln_digest::ContentDigest;
-use kiln_layer::{Directory, Meta};
+use kiln_layer::{Built, BuiltFile, Directory, Meta};
 use kiln_store::{LayerId, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Memos of what a layer's files are, by the layer's content.
 const MEMO: &str = "files-of-layer";
 /// For fewer files, looking them up takes as long as copying them.
 const WORTH_KEEPING: usize = 64;
 
-/// The regular files that were put into a layer, by path.
-pub(crate) type LayerFiles = HashMap<PathBuf, LayerFile>;
-
 /// A regular file of a layer, but for its time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LayerFile {
-    pub(crate) content: ContentDigest,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) xattrs: Vec<(OsString, Vec<u8>)>,
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LayerFile {
+    content: ContentDigest,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    xattrs: Vec<(OsString, Vec<u8>)>,
 }
 
 /// A layer whose files may be linked.
 pub(crate) struct Earlier {
     pub(super) directory: Directory,
-    files: LayerFiles,
+    files: HashMap<OsString, LayerFile>,
 }
 
-impl LayerFile {
-    pub(crate) fn new(content: ContentDigest, meta: &Meta) -> Self {
-        Self { content, mode: meta.mode, uid: meta.uid, gid: meta.gid, xattrs: meta.xattrs.clone() }
+/// Keeps what the files of a layer are that was just made. Those with several names are not kept: they would stay linked to each
+/// other where they no longer are.
+pub(crate) fn keep(store: &Store, built: Built) {
+    if built.files.len() < WORTH_KEEPING {
+        return;
     }
-}
-
-/// Keeps what the files of a layer are that was just made.
-pub(crate) fn keep(store: &Store, layer: &ContentDigest, files: &LayerFiles) {
-    if files.len() >= WORTH_KEEPING
-        && let Ok(bytes) = postcard::to_stdvec(files)
-    {
-        // Without it the next run copies.
-        let _ = store.put_memo(MEMO, layer.as_bytes(), &bytes);
-    }
+    let file = |file: BuiltFile| {
+        let BuiltFile { path, content, mode, uid, gid, xattrs } = file;
+        (path.into_os_string(), LayerFile { content, mode, uid, gid, xattrs })
+    };
+    let files: Vec<(OsString, LayerFile)> = built.files.into_iter().map(file).collect();
+    let bytes = postcard::to_stdvec(&files).expect("a list of files is plain data");
+    // Without it the next run copies.
+    let _ = store.put_memo(MEMO, built.diff.digest.as_bytes(), &bytes);
 }
 
 impl Earlier {
@@ -56,13 +53,18 @@ impl Earlier {
     pub(crate) fn find(store: &Store, id: LayerId) -> Option<Self> {
         let layer = store.layer(id).ok()??;
         let bytes = store.memo(MEMO, layer.content.as_bytes()).ok()??;
-        let files = postcard::from_bytes(&bytes).ok()?;
+        let files: Vec<(OsString, LayerFile)> = postcard::from_bytes(&bytes).ok()?;
+        let files = files.into_iter().collect();
         let directory = Directory::new(store.layer_path(id)).ok()?;
         Some(Self { directory, files })
     }
 
-    /// Whether the file at `dest` is the one wanted. Layers don't change, so nothing has to be looked at.
-    pub(super) fn has(&self, dest: &Path, wanted: &LayerFile) -> bool {
-        self.files.get(dest) == Some(wanted)
+    /// Whether the file at `dest` has this content and metadata. Layers don't change, so nothing has to be looked at.
+    pub(super) fn has(&self, dest: &Path, content: ContentDigest, meta: &Meta) -> bool {
+        self.files.get(dest.as_os_str()).is_some_and(|file| {
+            file.content == content
+                && (file.mode, file.uid, file.gid) == (meta.mode, meta.uid, meta.gid)
+                && file.xattrs == meta.xattrs
+        })
     }
 }

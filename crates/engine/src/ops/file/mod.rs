@@ -7,7 +7,7 @@ mod select;
 mod unpack;
 mod write;
 
-pub(crate) use earlier::{Earlier, LayerFiles, keep};
+pub(crate) use earlier::{Earlier, keep};
 pub(crate) use key::key_parts;
 pub(crate) use select::{SelectError, Selection, select};
 pub(crate) use write::WriteError;
@@ -18,11 +18,10 @@ use crate::error::{EngineError, ErrorKind};
 use crate::ops::exec::snapshot;
 use crate::snapshot::{Output, Snapshot};
 use kiln_graph::{Action, Copy, File, Mkdir, Port, Unpack};
-use kiln_layer::{Diff, KnownFile, Tree, TreeError, diff_digest_with};
+use kiln_layer::{Built, Tree, TreeError};
 use kiln_store::NewLayer;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use write::LayerWriter;
 
 /// Writes the op's layer and commits it. `earlier` is what the same step made last time.
@@ -61,21 +60,14 @@ pub(crate) fn execute(
             Action::Mkfile(mkfile) => writer.mkfile(mkfile).map_err(EngineError::write)?,
         }
     }
-    let known = writer.finish().map_err(EngineError::write)?;
+    let built = writer.finish().map_err(EngineError::write)?;
     crate::ops::exec::copy_root_metadata(base_tree.as_ref(), &fs)?;
-    let diff = measure(&fs, &known, &flag)?;
+    let diff = built.diff;
+    debug_assert_eq!(kiln_layer::diff_digest(&fs).ok(), Some(diff), "what was noted is what was made");
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&fs, new).map_err(EngineError::store)?;
-    keep(context.store(), &diff.digest, &known);
+    keep(context.store(), built);
     Ok(Made { layer: layer.id, diff: diff.digest, injected: Vec::new(), ran: None })
-}
-
-/// Measures a layer whose files are known.
-pub(crate) fn measure(fs: &Path, known: &LayerFiles, stop: &AtomicBool) -> Result<Diff, EngineError> {
-    let known = |path: &Path| {
-        known.get(path).map(|file| KnownFile { content: file.content, has_xattrs: !file.xattrs.is_empty() })
-    };
-    diff_digest_with(fs, &known, stop).map_err(EngineError::internal("failed to read the new layer"))
 }
 
 fn is_independent(copy: &Copy) -> bool {
@@ -152,7 +144,7 @@ pub(crate) fn copy_into(
     copy_into_layer(directory, from, copy, &selection, None, cancel).map(drop)
 }
 
-/// Copies what was selected of a tree into a new directory. What its files are is the result.
+/// Copies what was selected of a tree into a new directory.
 pub(crate) fn copy_into_layer(
     directory: &Path,
     from: &dyn Tree,
@@ -160,7 +152,7 @@ pub(crate) fn copy_into_layer(
     selection: &Selection,
     earlier: Option<&Earlier>,
     cancel: &CancelToken,
-) -> Result<LayerFiles, EngineError> {
+) -> Result<Built, EngineError> {
     let nothing = kiln_layer::Stack::new(Vec::new()).map_err(EngineError::internal("failed to open an empty tree"))?;
     let flag = cancel.flag();
     let writer = LayerWriter::new(directory.to_owned(), Arc::new(nothing), &flag).map_err(EngineError::write)?;

@@ -1,14 +1,16 @@
 //! ADD of archives: unpacked beside the layer, then linked into it, so that nothing of an archive is ever resolved in the layer
 //! or outside it.
 
-use super::select::{Match, Selection, select};
+use super::select::{Match, Selected, Selection, select};
 use super::write::{LayerWriter, WriteError};
 use crate::build::StepContext;
 use crate::error::{EngineError, ErrorKind};
 use crate::ops::file::everything;
 use kiln_digest::ContentDigest;
 use kiln_graph::{Copy, Unpack};
-use kiln_layer::{ApplyOptions, Contents, Directory, Kind, Meta, Stoppable, Tree, apply, decompress, decompress_ahead};
+use kiln_layer::{
+    ApplyOptions, Contents, Directory, Existing, Kind, Meta, Stoppable, Tree, apply, decompress, decompress_ahead,
+};
 use kiln_sources::archive::is_tar_header;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, OnceLock};
@@ -102,7 +104,7 @@ fn unpack(
         let made = match &file.entry.kind {
             Kind::Directory => builder.directory(&dest, &meta),
             // Links keep the hard links within the archive, and copy nothing.
-            Kind::File if same => builder.link_from(&dest, &tree, &file.path, file.entry.size),
+            Kind::File if same => builder.link_from(&dest, &meta, existing(&tree, &file)),
             Kind::File => {
                 let opened =
                     tree.open(&file.path).map_err(EngineError::internal("failed to read the unpacked archive"))?;
@@ -111,11 +113,16 @@ fn unpack(
             kind => builder.node(&dest, &meta, kind),
         };
         made.map_err(|error| EngineError::write(WriteError::Build(error)))?;
-        if let (Kind::File, Some(content)) = (&file.entry.kind, file.content) {
-            writer.remember(dest, content, &meta);
-        }
     }
     Ok(())
+}
+
+/// A regular file that was unpacked.
+fn existing<'a>(layer: &'a Directory, file: &'a Selected) -> Existing<'a> {
+    let Selected { path, entry, content, .. } = file;
+    let content = content.unwrap_or_else(|| ContentDigest::of_bytes(b""));
+    let inode = (entry.nlink > 1).then_some((entry.dev, entry.ino));
+    Existing { layer, path, size: entry.size, content, inode }
 }
 
 /// A file whose digest is known once it has been read to its end.

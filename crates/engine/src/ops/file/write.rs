@@ -1,18 +1,18 @@
 //! Writing what was selected into a new layer, with the destinations of COPY and ADD.
 
-use super::earlier::{Earlier, LayerFile, LayerFiles};
+use super::earlier::Earlier;
 use super::mode::{self, ModeError};
 use super::select::{Match, Selected, join};
 use crate::ops::parallel;
 use crate::ops::users::{self, UserError};
 use kiln_digest::ContentDigest;
 use kiln_graph::{Copy, Mkdir, Mkfile, Owner};
-use kiln_layer::{BuildError, Builder, Entry, FileReader, Kind, Meta, Time, Tree, TreeError, resolve};
+use kiln_layer::{BuildError, Builder, Built, Entry, Existing, FileReader, Kind, Meta, Time, Tree, TreeError, resolve};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a layer cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -42,29 +42,18 @@ pub(crate) struct LayerWriter<'a> {
     builder: Builder,
     base: Arc<dyn Tree>,
     cancelled: &'a AtomicBool,
-    /// The files written, so that nobody has to read them again.
-    written: Mutex<LayerFiles>,
 }
 
 impl<'a> LayerWriter<'a> {
     /// Starts a layer in the directory `into` over `base`.
     pub(crate) fn new(into: PathBuf, base: Arc<dyn Tree>, cancelled: &'a AtomicBool) -> Result<Self, WriteError> {
         let builder = Builder::new(into, Some(Arc::clone(&base)))?;
-        Ok(Self { builder, base, cancelled, written: Mutex::default() })
+        Ok(Self { builder, base, cancelled })
     }
 
-    /// Ends the layer; what the files are that were copied into it is the result.
-    pub(crate) fn finish(self) -> Result<LayerFiles, WriteError> {
-        self.builder.finish()?;
-        Ok(self.written.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn remember(&self, dest: PathBuf, content: ContentDigest, meta: &Meta) {
-        self.written().insert(dest, LayerFile::new(content, meta));
-    }
-
-    fn written(&self) -> MutexGuard<'_, LayerFiles> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends the layer.
+    pub(crate) fn finish(self) -> Result<Built, WriteError> {
+        Ok(self.builder.finish()?)
     }
 
     /// The builder, for members of archives.
@@ -123,8 +112,7 @@ impl<'a> LayerWriter<'a> {
         let parents = Meta { mode: 0o755, uid, gid, mtime: now, xattrs: Vec::new() };
         self.make_directories(path.parent().unwrap_or(Path::new("")), &parents)?;
         let meta = Meta { mode, uid, gid, mtime: now, xattrs: Vec::new() };
-        let (_, content) = self.builder.file(&path, &meta, &mkfile.data[..])?;
-        self.remember(path, content, &meta);
+        self.builder.file(&path, &meta, &mkfile.data[..])?;
         Ok(())
     }
 
@@ -247,8 +235,6 @@ impl CopyMatch<'_> {
         })?;
         for (dest, first) in links {
             self.writer.builder.hard_link(&dest, &first)?;
-            let file = self.writer.written().get(&first).cloned();
-            file.into_iter().for_each(|file| drop(self.writer.written().insert(dest.clone(), file)));
         }
         Ok(())
     }
@@ -270,15 +256,12 @@ impl CopyMatch<'_> {
         let builder = &self.writer.builder;
         match &file.entry.kind {
             Kind::File => {
-                let wanted = file.content.map(|content| LayerFile::new(content, &meta));
-                if let (Some(earlier), Some(wanted)) = (self.earlier, wanted)
-                    && earlier.has(&dest, &wanted)
+                if let (Some(earlier), Some(content)) = (self.earlier, file.content)
+                    && earlier.has(&dest, content, &meta)
                 {
-                    match builder.link_from(&dest, &earlier.directory, &dest, file.entry.size) {
-                        Ok(()) => {
-                            self.writer.written().insert(dest, wanted);
-                            return Ok(());
-                        }
+                    let (layer, size) = (&earlier.directory, file.entry.size);
+                    match builder.link_from(&dest, &meta, Existing { layer, path: &dest, size, content, inode: None }) {
+                        Ok(()) => return Ok(()),
                         Err(error) if error.is_unlinkable() => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -291,9 +274,7 @@ impl CopyMatch<'_> {
                 })?;
                 let opened = FileReader::new(opened, file.entry.size, self.writer.cancelled);
                 let (_, content) = builder.file(&dest, &meta, opened)?;
-                self.check(file, content)?;
-                self.writer.remember(dest, content, &meta);
-                Ok(())
+                self.check(file, content)
             }
             kind => Ok(builder.node(&dest, &meta, kind)?),
         }
