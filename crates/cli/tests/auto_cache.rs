@@ -14,6 +14,7 @@ case $1 in
 build)
     [ "$(id -u)" = 0 ] || { mkdir -p "$HOME/.cache/beside" && stat -c '%U %n' "$HOME/.cache"; } || exit 1
     count built "${GOCACHE:-$HOME/.cache/go-build}" || exit 1
+    [ "$FAIL" != killed ] || kill -9 $$
     [ -z "$FAIL" ] || exit 7
     cat "${GOCACHE:-$HOME/.cache/go-build}/seed" 2>/dev/null
     [ -z "$3" ] || cat main.go > "$3" ;;
@@ -89,6 +90,8 @@ fn the_mode_is_no_part_of_a_key() {
     }
     // What was made with a cache lacks its directory, and does not stand for what must have it.
     build(&kiln, &["--build-arg", "N=1"]).succeeds().logs("built 1");
+    let without = build(&kiln, &["--build-arg", "N=1", "--target=builder"]);
+    without.succeeds().stderr_has("why: its result was made with an automatic cache that it does not get now");
     let whole = kiln.files(["--build-arg", "N=1", "--target=builder"]);
     assert!(whole.contains_key("root/.cache/go-build/runs"), "{whole:?}");
     build(&kiln, &["--build-arg", "N=1"]).succeeds().cached("RUN go build");
@@ -164,7 +167,8 @@ fn a_step_that_fails_leaves_its_cache_for_the_next() {
     let Some(kiln) = Kiln::for_builds() else { return };
     write(&kiln, TWO_STAGES);
     build(&kiln, &["--build-arg", "FAIL=1"]).exits(1).logs("built 1").stderr_has("exit code 7");
-    build(&kiln, &[]).succeeds().logs("built 2");
+    build(&kiln, &["--build-arg", "FAIL=killed"]).exits(1).logs("built 2");
+    build(&kiln, &[]).succeeds().logs("built 3");
 }
 
 #[test]

@@ -81,6 +81,18 @@ impl Build<'_> {
         Earlier::find(self.engine.store(), layer)
     }
 
+    /// Why a step runs, for people.
+    fn said(&self, key: &CacheKey, reason: &Reason) -> String {
+        let is_there = || self.engine.store().record(key).is_ok_and(|record| record.is_some());
+        match reason {
+            // The solver was not given the result, though it is there: see `gets_all`.
+            Reason::Pruned if is_there() => {
+                "its result was made with an automatic cache that it does not get now".to_owned()
+            }
+            reason => reason.to_string(),
+        }
+    }
+
     /// The last run of the step at this position, if the next one may go on from what it left.
     pub(super) fn earlier_run(&self, id: VertexId) -> Option<EarlierRun> {
         let last = self.last_run(id)?;
@@ -173,7 +185,7 @@ impl Worker for Build<'_> {
         }
         let step = self.steps.id(vertex);
         self.events.event(Event::StepStarted { step, name: node.label.name.clone(), stage: stage(node) });
-        self.events.event(Event::StepWhy { step, reason: reason.to_string() });
+        self.events.event(Event::StepWhy { step, reason: self.said(key, reason) });
         let started = Instant::now();
         let made = self.make(vertex, inputs).map_err(|error| self.place(vertex, error));
         let duration = started.elapsed();

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Mounts as the sandbox wants them, with what keeps their sources alive.
 pub(crate) struct Prepared {
@@ -172,6 +173,8 @@ struct Wanted<'a> {
     gid: u32,
     /// What a new one starts as: a path in a tree.
     from: Option<(&'a Output, String)>,
+    /// Whether its files are as if they were used just now: tools remove what was not used for days.
+    used_now: bool,
 }
 
 /// All caches of a step, by their keys. Each is taken once, however often it is mounted, and in the order of the keys: two steps
@@ -186,7 +189,8 @@ fn caches(
     for mount in &exec.mounts {
         let MountKind::Cache { sharing, from, source, mode, uid, gid, .. } = &mount.kind else { continue };
         let from = from.map(|port| (&inputs[port.0 as usize], source.clone()));
-        let wanted = Wanted { sharing: *sharing, mode: mode.unwrap_or(0o755), uid: *uid, gid: *gid, from };
+        let wanted =
+            Wanted { sharing: *sharing, mode: mode.unwrap_or(0o755), uid: *uid, gid: *gid, from, used_now: false };
         add(&mut all, cache_key(mount, inputs, context)?, wanted);
     }
     for cache in &injected.pure {
@@ -219,7 +223,7 @@ fn add<'a>(all: &mut BTreeMap<String, Wanted<'a>>, key: String, wanted: Wanted<'
 fn wanted_by_tool<'a>(cache: &PureCache, exec: &Exec, inputs: &'a [Output]) -> Wanted<'a> {
     let root = exec.root.filter(|_| cache.starts_as_image).map(|port| &inputs[port.0 as usize]);
     let from = root.map(|root| (root, format!("/{}", cache.target.display())));
-    Wanted { sharing: cache.sharing, mode: cache.mode, uid: cache.uid, gid: cache.gid, from }
+    Wanted { sharing: cache.sharing, mode: cache.mode, uid: cache.uid, gid: cache.gid, from, used_now: true }
 }
 
 fn strictness(sharing: CacheSharing) -> u8 {
@@ -260,6 +264,9 @@ fn cache(key: &str, wanted: &Wanted<'_>, context: &StepContext<'_>) -> Result<Ca
         |directory| {
             let seeded = wanted.from.as_ref().map_or(Ok(()), |(from, source)| seed(from, source, directory, context));
             let made = seeded.and_then(|()| {
+                if wanted.used_now {
+                    touch_all(directory).map_err(EngineError::io("set times below", directory))?;
+                }
                 std::fs::set_permissions(directory, PermissionsExt::from_mode(wanted.mode))
                     .map_err(EngineError::io("set the mode of", directory))?;
                 chown(directory, Some(wanted.uid), Some(wanted.gid))
@@ -281,6 +288,24 @@ fn cache(key: &str, wanted: &Wanted<'_>, context: &StepContext<'_>) -> Result<Ca
             EngineError::new(ErrorKind::Internal, format!("failed to open the cache mount `{key}`")).with_source(error)
         })
     })
+}
+
+/// Gives the files of a new cache the present as their time.
+fn touch_all(directory: &Path) -> std::io::Result<()> {
+    let now = SystemTime::now();
+    let mut left = vec![directory.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                left.push(entry.path());
+            } else if kind.is_file() {
+                std::fs::File::open(entry.path())?.set_modified(now)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Fills a new cache with what it starts as.
