@@ -7,7 +7,7 @@
 //! | pulled images, their layers and blobs | stay | go |
 //! | layers that no image needs, with their records | go | go |
 //! | records of layers that an image needs | stay | go |
-//! | records without a layer, stat caches of contexts | go when unused for 30 days | go |
+//! | records without a layer, stat caches of contexts, fetched repositories | go when unused for 30 days | go |
 //! | compressed forms of layers that stay, unless an image lists them | stay | go |
 //! | other blobs that no image needs | go | go |
 //! | cache mounts | stay | go, unless `keep_mounts` |

@@ -99,6 +99,12 @@ pub enum GitError {
 }
 
 impl GitError {
+    /// Whether the server or the way to it is to blame, by what git says.
+    fn is_of_the_remote(&self) -> bool {
+        let words = ["unable to access", "unable to connect", "Could not read from remote", "could not read "];
+        matches!(self, Self::Refused { reason, .. } if words.iter().any(|words| reason.contains(words)))
+    }
+
     /// `Ok` for all but a cancellation, for what there is another way to do.
     fn unless_cancelled(self) -> Result<(), Self> {
         if matches!(self, Self::Cancelled) { Err(self) } else { Ok(()) }

@@ -45,7 +45,7 @@ impl Repository {
                 Ok(repository)
             }
             Err(GitError::Cancelled) => Err(GitError::Cancelled),
-            Err(error) if !kept.exists() => Err(error),
+            Err(error) if !kept.exists() || error.is_of_the_remote() => Err(error),
             Err(_) => {
                 let repository = Self { path: directory.join("new.git") };
                 repository.make(git, found, None)?;
