@@ -16,7 +16,7 @@
 use crate::pack::{Blocks, PackError, PackOptions, pack, pack_into};
 use kiln_digest::{Digest, DigestWriter};
 use sha2::{Digest as _, Sha256};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -45,6 +45,41 @@ impl BlobFormat {
     }
 }
 
+/// How a blob is compressed: the format, and how hard to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct BlobCompression {
+    /// The format.
+    pub format: BlobFormat,
+    /// 0 to 9 for gzip, 0 to 22 for zstd; what [`BlobCompression::level`] says if absent. A higher one counts as the highest.
+    pub level: Option<u8>,
+}
+
+impl From<BlobFormat> for BlobCompression {
+    fn from(format: BlobFormat) -> Self {
+        Self { format, level: None }
+    }
+}
+
+impl BlobCompression {
+    /// The level that is used.
+    pub fn level(self) -> u8 {
+        match self.format {
+            BlobFormat::Tar => 0,
+            BlobFormat::Gzip => self.level.unwrap_or(GZIP_LEVEL).min(9),
+            BlobFormat::Zstd => self.level.unwrap_or(ZSTD_LEVEL).min(22),
+        }
+    }
+
+    /// A name for all that decides the bytes besides the tar stream: equal names, equal bytes.
+    pub fn name(self) -> String {
+        match self.format {
+            BlobFormat::Tar => "tar".to_owned(),
+            BlobFormat::Gzip => format!("gzip:{}", self.level()),
+            BlobFormat::Zstd => format!("zstd:{}", self.level()),
+        }
+    }
+}
+
 /// A blob that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
@@ -58,11 +93,11 @@ pub struct Written {
     pub blob_size: u64,
 }
 
-/// The level of libdeflate, 1 to 12, and its block.
-const GZIP_LEVEL: i32 = 1;
+/// The level of libdeflate that is used by default, and its block.
+const GZIP_LEVEL: u8 = 1;
 const GZIP_BLOCK: usize = 512 << 10;
-/// The level of zstd, and its block.
-const ZSTD_LEVEL: i32 = 3;
+/// The level of zstd that is used by default, and its block.
+const ZSTD_LEVEL: u8 = 3;
 const ZSTD_BLOCK: usize = 2 << 20;
 
 /// Writes the layer in `dir`, an overlay lower directory, as a blob.
@@ -71,17 +106,48 @@ const ZSTD_BLOCK: usize = 2 << 20;
 /// [`PackError`].
 pub fn write_layer(
     dir: &Path,
-    format: BlobFormat,
+    compression: impl Into<BlobCompression>,
     writer: &mut (dyn Write + Send),
     options: &PackOptions,
 ) -> Result<Written, PackError> {
-    if format == BlobFormat::Tar {
+    let compression = compression.into();
+    if compression.format == BlobFormat::Tar {
         let packed = pack(dir, writer, options)?;
         let (diff_id, size) = (packed.diff_id, packed.size);
         return Ok(Written { diff_id, uncompressed_size: size, blob: diff_id, blob_size: size });
     }
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
-    write_with(dir, format, writer, options, workers)
+    write_with(compression, writer, workers(), |stream| pack_into(dir, stream, options))
+}
+
+/// Writes the tar stream of a layer as a blob.
+///
+/// # Errors
+/// [`PackError::Read`] and [`PackError::Write`].
+pub fn write_stream(
+    stream: &mut dyn Read,
+    compression: BlobCompression,
+    writer: &mut (dyn Write + Send),
+) -> Result<Written, PackError> {
+    if compression.format == BlobFormat::Tar {
+        let mut writer = DigestWriter::new(writer);
+        let mut buffer = vec![0; GZIP_BLOCK];
+        loop {
+            let read = match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(PackError::Read)?,
+            };
+            writer.write_all(&buffer[..read]).map_err(PackError::Write)?;
+        }
+        writer.flush().map_err(PackError::Write)?;
+        let (_, digest, size) = writer.finish();
+        return Ok(Written { diff_id: digest, uncompressed_size: size, blob: digest, blob_size: size });
+    }
+    write_with(compression, writer, workers(), |blocks| blocks.fill(stream))
+}
+
+fn workers() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS)
 }
 
 /// More workers would only wait for the one thread that reads.
@@ -93,14 +159,16 @@ type Job = (Vec<u8>, SyncSender<Compressed>);
 /// A compressed block, and the buffer that it was made from, to be filled again.
 type Compressed = io::Result<(Vec<u8>, Vec<u8>)>;
 
+/// What takes the blocks of a stream.
+type Sink<'a> = &'a mut dyn FnMut(Vec<u8>) -> io::Result<Vec<u8>>;
+
 fn write_with(
-    dir: &Path,
-    format: BlobFormat,
+    compression: BlobCompression,
     writer: &mut (dyn Write + Send),
-    options: &PackOptions,
     workers: usize,
+    fill: impl FnOnce(&mut Blocks<Sink<'_>>) -> Result<(), PackError>,
 ) -> Result<Written, PackError> {
-    let block_size = if format == BlobFormat::Zstd { ZSTD_BLOCK } else { GZIP_BLOCK };
+    let block_size = if compression.format == BlobFormat::Zstd { ZSTD_BLOCK } else { GZIP_BLOCK };
     let mut hasher = Sha256::new();
     let mut uncompressed_size = 0;
     let (jobs, to_do) = sync_channel::<Job>(1);
@@ -112,10 +180,10 @@ fn write_with(
     let written = thread::scope(|scope| {
         for _ in 0..workers {
             let to_do = &to_do;
-            scope.spawn(move || work(format, to_do));
+            scope.spawn(move || work(compression, to_do));
         }
         let collector = scope.spawn(move || collect(writer, &results, &recycle));
-        let mut stream = Blocks::new(block_size, |block: Vec<u8>| {
+        let mut sink = |block: Vec<u8>| {
             hasher.update(&block);
             uncompressed_size += block.len() as u64;
             let (done, result) = sync_channel(1);
@@ -124,8 +192,9 @@ fn write_with(
             in_order.send(result).map_err(|_| io::ErrorKind::BrokenPipe)?;
             jobs.send((block, done)).map_err(|_| io::ErrorKind::BrokenPipe)?;
             Ok(next)
-        });
-        let packed = pack_into(dir, &mut stream, options).and_then(|()| stream.finish().map_err(PackError::Write));
+        };
+        let mut stream: Blocks<Sink<'_>> = Blocks::new(block_size, &mut sink);
+        let packed = fill(&mut stream).and_then(|()| stream.finish().map_err(PackError::Write));
         drop((jobs, in_order));
         match collector.join() {
             Ok(Ok(written)) => packed.map(|()| written),
@@ -137,8 +206,8 @@ fn write_with(
     Ok(Written { diff_id: Digest::from_bytes(hasher.finalize().into()), uncompressed_size, blob, blob_size })
 }
 
-fn work(format: BlobFormat, to_do: &Mutex<Receiver<Job>>) {
-    let mut compressor = BlockCompressor::new(format);
+fn work(compression: BlobCompression, to_do: &Mutex<Receiver<Job>>) {
+    let mut compressor = BlockCompressor::new(compression);
     loop {
         let job = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((block, done)) = job else { return };
@@ -175,11 +244,12 @@ enum BlockCompressor {
 }
 
 impl BlockCompressor {
-    fn new(format: BlobFormat) -> io::Result<Self> {
-        match format {
-            BlobFormat::Zstd => Ok(Self::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)?)),
+    fn new(compression: BlobCompression) -> io::Result<Self> {
+        let level = i32::from(compression.level());
+        match compression.format {
+            BlobFormat::Zstd => Ok(Self::Zstd(zstd::bulk::Compressor::new(level)?)),
             BlobFormat::Gzip | BlobFormat::Tar => Ok(Self::Gzip(libdeflater::Compressor::new(
-                libdeflater::CompressionLvl::new(GZIP_LEVEL).map_err(|_| io::ErrorKind::InvalidInput)?,
+                libdeflater::CompressionLvl::new(level).map_err(|_| io::ErrorKind::InvalidInput)?,
             ))),
         }
     }

@@ -36,7 +36,7 @@ mod writing;
 pub use apply::{Applied, ApplyError, ApplyOptions, Contents, Deferred, Limits, apply, settle};
 pub use builder::{BuildError, Builder, Built, BuiltFile, Existing};
 pub use carry::{CarryError, carry_over, take_up};
-pub use compress::{BlobFormat, Written, write_layer};
+pub use compress::{BlobCompression, BlobFormat, Written, write_layer, write_stream};
 pub use decompress::{Compression, SNIFF_LENGTH, decompress, decompress_ahead, sniff};
 pub use diff::{Diff, diff_digest, diff_digest_until};
 pub use directory::Directory;

@@ -25,6 +25,9 @@ pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-co
 /// Most bytes of a list of tags.
 const TAGS_MAX: u64 = 1024 * 1024;
 
+/// Most bytes of what a registry says about itself.
+const ANSWER_MAX: u64 = 64 * 1024;
+
 /// How many tags a hint names.
 const SIMILAR_TAGS: usize = 5;
 
@@ -132,6 +135,23 @@ impl Client {
                 tried: Vec::new(),
             })
         })
+    }
+
+    /// Finds out whether a registry, as it is written in references, lets us in with the credentials that there are.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub fn log_in(&self, registry: &str) -> Result<(), RegistryError> {
+        let endpoint = hosts::registry(self.0.exchange.transport.config(), registry, String::new());
+        let ask = Ask {
+            method: Method::GET,
+            place: Place::Path(String::new()),
+            headers: HeaderMap::new(),
+            body: Payload::Nothing,
+            scope: Scope::none(),
+            subject: format!("registry `{registry}`"),
+        };
+        self.0.exchange.fetch(&endpoint, &ask, ANSWER_MAX).map(drop)
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {

@@ -55,8 +55,13 @@ pub(crate) fn endpoints(config: &Config, repository: &Repository) -> Vec<Endpoin
             endpoint(config, mirror.host(), repository, true)
         })
         .collect();
-    endpoints.push(endpoint(config, registry, repository.name().to_owned(), false));
+    endpoints.push(self::registry(config, registry, repository.name().to_owned()));
     endpoints
+}
+
+/// A registry itself, not a mirror of it.
+pub(crate) fn registry(config: &Config, name: &str, repository: String) -> Endpoint {
+    endpoint(config, name, repository, false)
 }
 
 fn endpoint(config: &Config, name: &str, repository: String, is_mirror: bool) -> Endpoint {

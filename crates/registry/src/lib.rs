@@ -32,7 +32,7 @@ mod upload;
 pub use blob::BlobReader;
 pub use client::{Client, Resolved};
 pub use config::{Config, ConfigError, HostConfig, Mirror, MirrorError, Registries};
-pub use credentials::{Credential, Credentials, CredentialsError};
+pub use credentials::{Credential, Credentials, CredentialsError, Stored};
 pub use error::{Attempt, RegistryError};
 pub use manifest::{FetchedManifest, Manifest, ManifestProblem};
 pub use push::Pushed;

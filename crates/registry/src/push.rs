@@ -124,8 +124,7 @@ impl Client {
     }
 
     fn registry(&self, repository: &Repository) -> Endpoint {
-        let endpoints = hosts::endpoints(self.exchange().transport.config(), repository);
-        endpoints.into_iter().next_back().expect("a repository is always served by its registry")
+        hosts::registry(self.exchange().transport.config(), repository.registry(), repository.name().to_owned())
     }
 
     fn has(&self, endpoint: &Endpoint, path: &str, subject: String) -> Result<bool, RegistryError> {

@@ -33,6 +33,11 @@ impl Scope {
         Self(format!("repository:{repository}:pull"))
     }
 
+    /// Nothing but being let in.
+    pub(crate) fn none() -> Self {
+        Self(String::new())
+    }
+
     /// Writing to a repository; of `mounted`, another one of the same registry, blobs may be taken over.
     pub(crate) fn push(repository: &str, mounted: Option<&str>) -> Self {
         let mounted = mounted.map(|mounted| format!(" repository:{mounted}:pull")).unwrap_or_default();
@@ -41,9 +46,9 @@ impl Scope {
 
     /// This and what the registry's challenge asks for besides.
     fn with(&self, challenge: Option<&str>) -> Vec<String> {
-        let mut scopes: Vec<String> = self.0.split(' ').map(str::to_owned).collect();
-        for scope in challenge.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()) {
-            if !scopes.iter().any(|known| known == scope) {
+        let mut scopes: Vec<String> = Vec::new();
+        for scope in self.0.split(' ').chain(challenge.unwrap_or_default().split(' ')) {
+            if !scope.is_empty() && !scopes.iter().any(|known| known == scope) {
                 scopes.push(scope.to_owned());
             }
         }

@@ -13,7 +13,7 @@ fn layer() -> (tempfile::TempDir, PathBuf) {
     let numbers: Vec<u8> =
         (0..2_000_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761) >> 20).to_le_bytes()).collect();
     builder.file(Path::new("numbers"), &meta, &numbers[..]).unwrap();
-    builder.file(Path::new("zeros"), &meta, io::Read::take(io::repeat(0), 5 << 20)).unwrap();
+    builder.file(Path::new("zeros"), &meta, Read::take(io::repeat(0), 5 << 20)).unwrap();
     builder.finish().unwrap();
     (work, dir)
 }
@@ -24,7 +24,8 @@ fn threads_do_not_change_the_bytes() {
     for format in [BlobFormat::Gzip, BlobFormat::Zstd] {
         let blob = |workers| {
             let mut blob = Vec::new();
-            write_with(&dir, format, &mut blob, &PackOptions::default(), workers).unwrap();
+            write_with(format.into(), &mut blob, workers, |stream| pack_into(&dir, stream, &PackOptions::default()))
+                .unwrap();
             blob
         };
         let one = blob(1);
@@ -50,6 +51,36 @@ fn the_bytes_are_pinned() {
         written(BlobFormat::Zstd).blob.hex(),
         "81eb7ce27a636b90fbce7aaad7883d8a40fbee5ebb039e8010a05b4e8fb8d32b"
     );
+}
+
+#[test]
+fn a_stream_gives_the_blob_that_its_layer_gives() {
+    let (_work, dir) = layer();
+    let mut tar = Vec::new();
+    pack(&dir, &mut tar, &PackOptions::default()).unwrap();
+    for format in [BlobFormat::Tar, BlobFormat::Gzip, BlobFormat::Zstd] {
+        let from_layer = write_layer(&dir, format, &mut io::sink(), &PackOptions::default()).unwrap();
+        assert_eq!(write_stream(&mut &tar[..], format.into(), &mut io::sink()).unwrap(), from_layer);
+    }
+}
+
+#[test]
+fn levels_differ_and_are_named() {
+    let (_work, dir) = layer();
+    for (format, levels) in [(BlobFormat::Gzip, [0, 1, 9]), (BlobFormat::Zstd, [1, 3, 7])] {
+        let mut last = u64::MAX;
+        for level in levels {
+            let compression = BlobCompression { format, level: Some(level) };
+            let written = write_layer(&dir, compression, &mut io::sink(), &PackOptions::default()).unwrap();
+            assert!(written.blob_size < last, "{compression:?}: {} bytes", written.blob_size);
+            last = written.blob_size;
+            assert!(compression.name().ends_with(&format!(":{level}")));
+        }
+    }
+    assert_eq!(BlobCompression { format: BlobFormat::Zstd, level: Some(200) }.name(), "zstd:22");
+    assert_eq!(BlobCompression::default().name(), "gzip:1");
+    assert_eq!(BlobCompression::from(BlobFormat::Zstd).name(), "zstd:3");
+    assert_eq!(BlobCompression { format: BlobFormat::Tar, level: Some(7) }.name(), "tar");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A stream cut into blocks of one size, which is what hashing and compressing work on.
 
+use super::PackError;
 use crate::tar::BLOCK;
 use std::fs::File;
 use std::io::{self, Read};
@@ -66,6 +67,21 @@ impl<S: FnMut(Vec<u8>) -> io::Result<Vec<u8>>> Blocks<S> {
             }
         }
         Ok(true)
+    }
+}
+
+impl<S: FnMut(Vec<u8>) -> io::Result<Vec<u8>>> Blocks<S> {
+    /// Appends all of a stream.
+    pub(crate) fn fill(&mut self, stream: &mut dyn Read) -> Result<(), PackError> {
+        loop {
+            let room = (self.size - self.buffer.len()) as u64;
+            let read = stream.take(room).read_to_end(&mut self.buffer).map_err(PackError::Read)?;
+            if self.buffer.len() == self.size {
+                self.flush_block().map_err(PackError::Write)?;
+            } else if read == 0 {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -57,6 +57,9 @@ pub enum PackError {
         /// The path in the layer.
         path: PathBuf,
     },
+    /// The stream could not be read.
+    #[error("failed to read the layer's tar stream")]
+    Read(#[source] io::Error),
     /// The stream could not be written.
     #[error("failed to write the layer's tar stream")]
     Write(#[source] io::Error),

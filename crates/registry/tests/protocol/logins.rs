@@ -1,6 +1,7 @@
 //! Logging in: basic authentication, tokens, and where credentials must not go.
 
 use super::*;
+use crate::support::docker_registry::{DockerRegistry, LOGIN, Setup};
 use crate::support::layout::noise;
 use kiln_registry::Credential;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -265,4 +266,18 @@ fn credential_helpers_are_asked_once() {
     let asked = std::fs::read_to_string(directory.path().join("asked")).unwrap();
     assert_eq!(asked.lines().count(), 1, "{asked}");
     assert!(asked.starts_with("127.0.0.1:"), "{asked}");
+}
+
+#[test]
+fn logging_in_is_tried_before_it_is_stored() {
+    let Some(registry) = DockerRegistry::start(Setup { login: true, ..Setup::default() }) else { return };
+    let (username, password) = LOGIN.split_once(':').unwrap();
+    let log_in = |password: &str| {
+        let credential = Credential::Password { username: username.to_owned(), password: password.to_owned() };
+        let credentials = Credentials::fixed([(registry.address().to_owned(), credential)]);
+        client("", credentials).log_in(registry.address())
+    };
+    log_in(password).unwrap();
+    let error = log_in("wrong").unwrap_err();
+    assert!(matches!(error, RegistryError::Unauthorized { logged_in: true, .. }), "{error}");
 }

@@ -4,8 +4,12 @@
 //! The file is read anew at each look-up, and a look-up happens once per registry and only after that registry asked for a login.
 //! A file or helper that fails is an error: going on without credentials would end in a misleading "not found".
 
+mod docker_config;
+
+pub use docker_config::Stored;
+
 use docker_credential::{CredentialRetrievalError, DockerCredential};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -73,6 +77,17 @@ pub enum CredentialsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file cannot be written.
+    #[error("cannot write credentials to `{}`", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Nobody knows where to.
+    #[error("there is no place for credentials\nhint: set `DOCKER_CONFIG` to a directory")]
+    NoFile,
     /// A credential helper failed.
     #[error(
         "credential helper `docker-credential-{helper}` failed for `{registry}`: {reason}\nhint: it is named in `{}`",
@@ -141,9 +156,8 @@ fn find_in(path: PathBuf, registry: &str) -> Result<Option<Credential>, Credenti
     let mut file: Value = serde_json::from_slice(&text)
         .map_err(|error| CredentialsError::Malformed { reason: error.to_string(), path: path.clone() })?;
     drop_empty(&mut file);
-    let keys: &[&str] = if registry == crate::reference::DOCKER_HUB { &HUB_KEYS } else { &[registry] };
-    for &key in keys {
-        let helper = helper_for(&file, key);
+    for key in keys_of(registry) {
+        let helper = file.as_object().and_then(|file| helper_for(file, key));
         match look_up(file.to_string(), key.to_owned()) {
             Ok(credential) => return Ok(Some(credential)),
             Err(Failure::None) => {}
@@ -171,9 +185,16 @@ fn drop_empty(file: &mut Value) {
     }
 }
 
-fn helper_for(file: &Value, key: &str) -> Option<String> {
+/// How a registry is called in the file.
+fn keys_of(registry: &str) -> Vec<&str> {
+    if registry == crate::reference::DOCKER_HUB { HUB_KEYS.to_vec() } else { vec![registry] }
+}
+
+fn helper_for(file: &Map<String, Value>, key: &str) -> Option<String> {
     let own = file.get("credHelpers").and_then(|helpers| helpers.get(key));
-    Some(own.or_else(|| file.get("credsStore"))?.as_str()?.to_owned())
+    let helper = own.or_else(|| file.get("credsStore"))?.as_str()?;
+    // `docker logout` and some tools leave an empty one behind, which means none.
+    (!helper.is_empty()).then(|| helper.to_owned())
 }
 
 enum Failure {
