@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod config;
 mod confirm;
+mod docker_host;
 mod error;
 mod exit;
 mod human;

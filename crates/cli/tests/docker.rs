@@ -1,6 +1,6 @@
-//! A real `dockerd` as the judge of `type=docker` and `type=oci` archives: it loads them, and the program runs from there.
+//! A real `dockerd` as the judge of `type=docker` and `type=oci` archives and of `--load`: the program runs from there.
 
-use crate::support::{Kiln, has_program};
+use crate::support::{Kiln, Ran, has_program};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,15 +55,68 @@ impl Drop for Dockerd {
     }
 }
 
+/// A harness, where there is all that a daemon needs.
+fn with_docker() -> Option<Kiln> {
+    let kiln = Kiln::for_builds()?;
+    ["dockerd", "docker", "unshare"].into_iter().all(has_program).then_some(kiln)
+}
+
+#[test]
+fn a_running_daemon_gets_what_it_lacks() {
+    let Some(kiln) = with_docker() else { return };
+    let dockerd = Dockerd::start(&kiln.path(""));
+    let load = |arguments: &[&str]| {
+        let ran = Ran::of(kiln.build_command(arguments).arg("--load").env("DOCKER_HOST", &dockerd.socket));
+        ran.succeeds();
+        let line = ran.stderr.lines().find(|line| line.contains("sending to")).unwrap_or_default().to_owned();
+        assert!(line.contains(&dockerd.socket), "{ran}");
+        line
+    };
+    kiln.write("greeting", "hello\n");
+    kiln.write(
+        "Dockerfile",
+        "FROM base\nCOPY greeting /greeting\nRUN echo made > /made\nCMD [\"cat\", \"/greeting\"]\n",
+    );
+    let id = kiln.path("id").display().to_string();
+    let line = load(&["-t", "loaded:1", "--iidfile", &id]);
+    assert!(line.contains("MB"), "the base image was not sent: {line}");
+    let said = || dockerd.succeeds(&["run", "--rm", "--network=host", "loaded:1"]);
+    assert_eq!(said(), "hello\n");
+    let loaded = dockerd.succeeds(&["image", "inspect", "-f", "{{.Id}}", "loaded:1"]);
+    assert_eq!(loaded.trim(), std::fs::read_to_string(&id).expect("the id"));
+
+    // The same image under another name: nothing is sent.
+    let line = load(&["-t", "loaded:2"]);
+    assert!(line.contains(" 0B") || line.ends_with("0B done"), "{line}");
+    assert_eq!(dockerd.succeeds(&["image", "inspect", "-f", "{{.Id}}", "loaded:2"]), loaded);
+
+    // Another layer on the same base: the base is not sent.
+    kiln.write("greeting", "changed\n");
+    let line = load(&["-t", "loaded:1"]);
+    assert!(line.contains("kB") && !line.contains("MB"), "{line}");
+    assert_eq!(said(), "changed\n");
+
+    // Compressed, if that is asked for.
+    kiln.write("greeting", "compressed\n");
+    let output = "type=docker,compression=gzip,name=loaded:1";
+    Ran::of(kiln.build_command(["-o", output]).env("DOCKER_HOST", &dockerd.socket)).succeeds();
+    assert_eq!(said(), "compressed\n");
+}
+
+#[test]
+fn no_daemon_is_an_error_that_says_what_to_do() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM scratch\nLABEL a=b\n");
+    let socket = format!("unix://{}", kiln.path("none.sock").display());
+    let ran = Ran::of(kiln.build_command(["-t", "x", "--load"]).env("DOCKER_HOST", &socket));
+    ran.exits(3).stderr_has(&format!("no Docker daemon answers at `{socket}`")).stderr_has("hint: ");
+    let ran = Ran::of(kiln.build_command(["-t", "x", "--load"]).env("DOCKER_HOST", "ssh://me@host"));
+    ran.exits(4).stderr_has("a daemon by ssh is not supported");
+}
+
 #[test]
 fn docker_loads_the_image_and_runs_it() {
-    let Some(kiln) = Kiln::for_builds() else { return };
-    for program in ["dockerd", "docker", "unshare"] {
-        if !has_program(program) {
-            println!("skipped: {program} is not installed");
-            return;
-        }
-    }
+    let Some(kiln) = with_docker() else { return };
     kiln.write("greeting", "hello from kiln\n");
     kiln.write(
         "Dockerfile",

@@ -81,9 +81,15 @@ Options:
                                       well [env: KILN_AUTO_CACHE] [default: safe]
       --pull[=<BOOL>]                 Ask registries again for every base image
   -o, --output <OUTPUT>               Where the result goes:
-                                      type=image|oci|docker|local|tar[,dest=PATH][,tar=false]
-                                      [,compression=gzip|zstd|uncompressed]; a directory; or `-`
-                                      [default: type=image]
+                                      type=image|registry|oci|docker|local|tar[,ATTRIBUTE=VALUE,...];
+                                      a directory; or `-` [default: type=image]
+      --push[=<BOOL>]                 Push the image to the registry of its name; short for
+                                      --output=type=registry
+      --load[=<BOOL>]                 Load the image into the Docker daemon; short for
+                                      --output=type=docker
+      --annotation <ANNOTATION>       An annotation of the image: [PLACE[PLATFORM],...:]KEY=VALUE,
+                                      on the manifest, manifest-descriptor, index or
+                                      index-descriptor [default: manifest]
       --iidfile <FILE>                Write the image id to a file
       --metadata-file <FILE>          Write the digests and names of the result to a file, as JSON
       --call <METHOD>                 What to do: build, or check, outline or targets, which tell of

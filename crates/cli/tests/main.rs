@@ -6,6 +6,12 @@
 mod auto_cache;
 mod build;
 mod docker;
+#[expect(dead_code, reason = "the tests of the registry client use all of it")]
+#[path = "../../registry/tests/support/docker_registry.rs"]
+mod docker_registry;
+#[expect(dead_code, reason = "the tests of the registry client use all of it")]
+#[path = "../../registry/tests/support/faulty_proxy.rs"]
+mod faulty_proxy;
 mod go;
 mod help;
 mod misuse;

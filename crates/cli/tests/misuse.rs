@@ -53,6 +53,9 @@ fn commands_and_options() {
         (&["build", "--cgroup-parent", "../x", "."], "`--cgroup-parent`: bad control group `../x`", "/builds"),
         (&["build", "--build-context", "x=none", "."], "`--build-context`: the context `none` does not exist", ""),
         (&["build", "-o", "type=zip", "."], "`--output`: unknown type `zip`", "`oci`"),
+        (&["build", "-o", "type=oci,colour=red", "."], "unknown attribute `colour`", "`compression`"),
+        (&["build", "--push", "."], "an image without a name cannot be pushed", "--tag"),
+        (&["build", "--annotation", "layer:a=b", "."], "`--annotation`: unknown place `layer`", "`manifest`"),
         (&["build", "-o", "-", "-o", "type=oci", "."], "more than one output", "`dest`"),
         (&["build", "-q", "-o", "-", "."], "`--quiet` prints the image id", "--iidfile"),
         (&["build", "-o", "type=oci,dest=/", "."], "the destination `/` is a directory", "name of a file"),
@@ -94,14 +97,17 @@ fn files_that_are_no_contexts() {
 fn what_docker_has_and_kiln_has_not() {
     let kiln = Kiln::new();
     for (arguments, message, hint) in [
-        (&["build", "--push", "."][..], "`--push` is not supported by `kiln build`", "skopeo"),
-        (&["build", "--rm=false", "."], "`--rm` is not supported", "leave it out"),
+        (&["build", "--rm=false", "."][..], "`--rm` is not supported", "leave it out"),
         (&["build", "--security-opt=x", "."], "`--security-opt` is not supported", ""),
         (&["build", "--allow=device", "."], "devices are not supported", "no devices"),
         (&["build", "--cache-from=type=gha", "."], "`--cache-from` is not supported", "keeps its cache"),
         (&["build", "ftp://example.com/x"], "a context of the scheme `ftp` is not supported", "git repositories"),
-        (&["build", "-o", "type=docker", "."], "kiln does not talk to", "docker load"),
-        (&["build", "-o", "type=registry", "."], "`type=registry` is not supported", "`oci`"),
+        (
+            &["build", "-o", "type=registry,registry.insecure=true", "."],
+            "`registry.insecure` is not supported",
+            "config.toml",
+        ),
+        (&["build", "-o", "type=cacheonly", "."], "`type=cacheonly` is not supported", "`oci`"),
         (&["build", "--add-host", "db:host-gateway", "."], "`host-gateway` is not supported", "address"),
     ] {
         expect(&kiln, arguments, 4, message, hint);

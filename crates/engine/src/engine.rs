@@ -29,6 +29,7 @@ pub struct Engine {
     store: Store,
     images: Images,
     http: HttpFiles,
+    client: Client,
     resolved: Mutex<HashMap<(Digest, String), Resolution>>,
 }
 
@@ -40,9 +41,9 @@ impl Engine {
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
         let store = Store::open(&settings.root).map_err(EngineError::store)?;
         let client = Client::new(settings.registries, Credentials::docker());
-        let images = Images::new(store.clone(), client);
+        let images = Images::new(store.clone(), client.clone());
         let http = HttpFiles::new(store.clone());
-        Ok(Self { store, images, http, resolved: Mutex::default() })
+        Ok(Self { store, images, client, http, resolved: Mutex::default() })
     }
 
     /// The store.
@@ -58,6 +59,11 @@ impl Engine {
     /// Where files from URLs come from.
     pub(crate) fn http(&self) -> &HttpFiles {
         &self.http
+    }
+
+    /// Who speaks to registries.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Builds an image. Returns when all that it started has ended, also after an error or a cancellation.

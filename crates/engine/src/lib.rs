@@ -15,6 +15,7 @@ mod lint;
 mod maintenance;
 mod ops;
 mod outcome;
+mod output;
 mod request;
 mod run;
 mod snapshot;
@@ -25,6 +26,7 @@ pub use check::{Check, Outline, OutlineArg, OutlineMount, Target, Targets};
 pub use engine::{Engine, Settings};
 pub use error::{EngineError, ErrorKind, Place};
 pub use event::{Event, EventSink, StepId, Stream};
+pub use kiln_exporters::DaemonAddress;
 pub use kiln_ssh::{Agent as SshAgent, OpenError as SshError};
 pub use lint::{Lint, Lints};
 pub use maintenance::{
@@ -32,8 +34,9 @@ pub use maintenance::{
     UsageRow,
 };
 pub use outcome::{BuildOutcome, ManifestDescriptor, StepCounts};
+pub use output::{Annotation, AnnotationPlace, Destination, ImageOptions, ImageOutput, LayerCompression, Output, Push};
 pub use request::{
-    AutoCacheMode, BuildRequest, ContextSource, Destination, DockerfileSource, Entitlements, LayerCompression,
-    NamedContextSource, NoCache, Output, SecretSource, SecretValue,
+    AutoCacheMode, BuildRequest, ContextSource, DockerfileSource, Entitlements, NamedContextSource, NoCache,
+    SecretSource, SecretValue,
 };
 pub use run::RunRequest;

@@ -3,6 +3,7 @@
 pub use kiln_lower::AutoCacheMode;
 
 use crate::archive::ContextArchive;
+use crate::output::Output;
 use kiln_graph::{GitTree, HostEntry, Network, Platform, Resources, Ulimit};
 use kiln_ssh::Agent as SshAgent;
 use std::collections::BTreeMap;
@@ -183,58 +184,4 @@ pub enum NoCache {
     All,
     /// Those of the named stages.
     Stages(Vec<String>),
-}
-
-/// What happens with the result (`--output`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Into kiln's image store, under the tags.
-    Image,
-    /// An OCI image layout, as a tar archive or a directory.
-    Oci {
-        /// Where it goes.
-        dest: Destination,
-        /// How layers are compressed.
-        compression: LayerCompression,
-    },
-    /// An archive for `docker load`.
-    Docker {
-        /// Where it goes.
-        dest: Destination,
-        /// How layers are compressed.
-        compression: LayerCompression,
-    },
-    /// The files of the final stage, into a directory.
-    Local {
-        /// The directory.
-        dest: PathBuf,
-    },
-    /// The files of the final stage, as a tar archive.
-    Tar {
-        /// Where it goes.
-        dest: Destination,
-    },
-}
-
-/// Where an archive goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// A file, replaced when the new one is whole.
-    File(PathBuf),
-    /// A directory (`tar=false`).
-    Directory(PathBuf),
-    /// Standard output (`dest=-`).
-    Stdout,
-}
-
-/// How exported layers are compressed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LayerCompression {
-    /// gzip, which everybody reads.
-    #[default]
-    Gzip,
-    /// Zstandard.
-    Zstd,
-    /// Not at all.
-    Uncompressed,
 }

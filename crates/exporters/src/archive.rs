@@ -3,8 +3,8 @@
 
 use crate::destination::{Destination, ExportError, Stream, write_stream};
 use kiln_digest::Digest;
-use kiln_layer::Stoppable;
-use kiln_store::Store;
+use kiln_layer::{PackOptions, Stoppable};
+use kiln_store::{LayerId, Store};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,10 +12,17 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 /// The content of one file.
+#[derive(Clone)]
 pub(crate) enum Content {
     Bytes(Vec<u8>),
     /// A blob of the store.
     Blob(Digest),
+    /// A layer of the store as a tar stream of this digest and size.
+    Layer {
+        id: LayerId,
+        diff_id: Digest,
+        size: u64,
+    },
 }
 
 /// A path below the layout's root, and what is there.
@@ -45,7 +52,8 @@ fn open(store: &Store, digest: &Digest) -> Result<(File, u64), ExportError> {
     store.open_blob(digest).map_err(|source| ExportError::Blob { digest: *digest, source: Box::new(source) })
 }
 
-fn write_tar(store: &Store, files: Files, out: &mut Stream<'_>) -> Result<(), ExportError> {
+/// Writes the files as a tar archive.
+pub(crate) fn write_tar(store: &Store, files: Files, out: &mut Stream<'_>) -> Result<(), ExportError> {
     let mut archive = tar::Builder::new(out);
     let mut made = HashSet::new();
     for (path, content) in files {
@@ -67,6 +75,20 @@ fn write_tar(store: &Store, files: Files, out: &mut Stream<'_>) -> Result<(), Ex
                 header.set_path(&path).map_err(unwritten(&path))?;
                 header.set_cksum();
                 append(archive.get_mut(), &header, &mut file, size).map_err(unwritten(&path))?;
+            }
+            Content::Layer { id, diff_id, size } => {
+                let mut header = header(size, tar::EntryType::Regular, 0o644);
+                header.set_path(&path).map_err(unwritten(&path))?;
+                header.set_cksum();
+                let out = archive.get_mut();
+                out.write_all(header.as_bytes()).map_err(unwritten(&path))?;
+                let packed = kiln_layer::pack(&store.layer_path(id), &mut *out, &PackOptions::default())
+                    .map_err(|source| ExportError::Layer { layer: id, source: Box::new(source) })?;
+                if (packed.diff_id, packed.size) != (diff_id, size) {
+                    return Err(ExportError::Changed { layer: id });
+                }
+                let padding = vec![0; usize::try_from(size.wrapping_neg() % 512).expect("less than a block")];
+                out.write_all(&padding).map_err(unwritten(&path))?;
             }
         }
     }
@@ -109,6 +131,11 @@ fn write_directory(store: &Store, files: Files, root: &std::path::Path, stop: &A
                 }
                 let file = File::create(&to).map_err(ExportError::write(&to))?;
                 io::copy(&mut from, &mut Stoppable::new(file, stop)).map_err(ExportError::write(&to))?;
+            }
+            Content::Layer { id, .. } => {
+                let file = File::create(&to).map_err(ExportError::write(&to))?;
+                kiln_layer::pack(&store.layer_path(id), Stoppable::new(file, stop), &PackOptions::default())
+                    .map_err(|source| ExportError::Layer { layer: id, source: Box::new(source) })?;
             }
         }
     }

@@ -1,7 +1,8 @@
 //! An image as it leaves the store: the manifest of one platform, or an index of the manifests of several (OCI image-spec,
 //! image-index.md).
 
-use crate::pack::ImageBlobs;
+use crate::media_types::MediaTypes;
+use crate::pack::{Annotations, ImageBlobs, annotate};
 use kiln_digest::Digest;
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ pub struct Assembly {
     pub images: Vec<ImageBlobs>,
     /// The index, if there is one. Without it there is one image.
     pub index: Option<Document>,
+    /// Annotations of the index's descriptor.
+    pub descriptor_annotations: Annotations,
 }
 
 /// A manifest or an index: bytes with their media type.
@@ -26,9 +29,6 @@ pub struct Document {
 }
 
 impl Document {
-    /// Media type of an index.
-    pub const INDEX: &'static str = "application/vnd.oci.image.index.v1+json";
-
     /// A document of these bytes.
     pub fn new(media_type: &'static str, bytes: Vec<u8>) -> Self {
         Self { media_type, digest: Digest::of_bytes(&bytes), bytes }
@@ -43,14 +43,21 @@ impl Document {
 impl Assembly {
     /// An image of one platform.
     pub fn single(image: ImageBlobs) -> Self {
-        Self { images: vec![image], index: None }
+        Self { images: vec![image], index: None, descriptor_annotations: Annotations::new() }
     }
 
-    /// An index of images.
-    pub fn with_index(images: Vec<ImageBlobs>) -> Self {
+    /// An index of images, with annotations of its own.
+    pub fn with_index(
+        images: Vec<ImageBlobs>,
+        types: MediaTypes,
+        annotations: &Annotations,
+        descriptor_annotations: Annotations,
+    ) -> Self {
         let manifests: Vec<Value> = images.iter().map(ImageBlobs::descriptor).collect();
-        let index = json!({ "schemaVersion": 2, "mediaType": Document::INDEX, "manifests": manifests });
-        Self { images, index: Some(Document::new(Document::INDEX, index.to_string().into_bytes())) }
+        let mut index = json!({ "schemaVersion": 2, "mediaType": types.index(), "manifests": manifests });
+        annotate(&mut index, annotations);
+        let index = Some(Document::new(types.index(), index.to_string().into_bytes()));
+        Self { images, index, descriptor_annotations }
     }
 
     /// What stands for the whole: the index, or the only manifest.
@@ -60,7 +67,9 @@ impl Assembly {
 
     /// The descriptor of the whole; a manifest's tells its platform.
     pub fn descriptor(&self) -> Value {
-        self.index.as_ref().map_or_else(|| self.images[0].descriptor(), Document::descriptor)
+        let mut descriptor = self.index.as_ref().map_or_else(|| self.images[0].descriptor(), Document::descriptor);
+        annotate(&mut descriptor, &self.descriptor_annotations);
+        descriptor
     }
 
     /// The digest of the config, the image's id; an index has none.
@@ -73,6 +82,7 @@ impl ImageBlobs {
     /// The manifest's descriptor, with the platform.
     pub fn descriptor(&self) -> Value {
         let mut descriptor = self.manifest.descriptor();
+        annotate(&mut descriptor, &self.descriptor_annotations);
         descriptor["platform"] = self.platform.clone();
         descriptor
     }

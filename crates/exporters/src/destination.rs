@@ -34,6 +34,22 @@ pub enum ExportError {
     /// Standard output.
     #[error("failed to write to standard output")]
     Stdout(#[source] io::Error),
+    /// A layer could not be packed.
+    #[error("failed to pack layer `{layer}`")]
+    Layer {
+        /// The layer.
+        layer: kiln_store::LayerId,
+        /// The cause.
+        source: Box<kiln_layer::PackError>,
+    },
+    /// A layer is not what it was.
+    #[error(
+        "layer `{layer}` changed since it was made\nhint: somebody wrote into the store; `kiln prune --all` starts it anew"
+    )]
+    Changed {
+        /// The layer.
+        layer: kiln_store::LayerId,
+    },
     /// The files of the result.
     #[error("failed to read the result")]
     Tree(#[from] kiln_layer::TreeError),
@@ -71,7 +87,7 @@ impl ExportError {
 pub(crate) struct Stream<'a>(BufWriter<Stoppable<'a, &'a mut (dyn Write + 'a)>>);
 
 impl<'a> Stream<'a> {
-    fn new(to: &'a mut dyn Write, stop: &'a AtomicBool) -> Self {
+    pub(crate) fn new(to: &'a mut dyn Write, stop: &'a AtomicBool) -> Self {
         Self(BufWriter::with_capacity(BUFFER, Stoppable::new(to, stop)))
     }
 

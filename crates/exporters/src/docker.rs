@@ -1,10 +1,10 @@
 //! `type=docker`: an archive for `docker load`: an OCI image layout with Docker's own `manifest.json` beside it, which every
 //! version of Docker and podman reads.
 
-use crate::archive::{self, Content};
+use crate::archive::{self, Content, Files};
 use crate::assembly::Assembly;
 use crate::destination::{Destination, ExportError};
-use crate::oci::layout;
+use crate::oci::{blob_path, layout};
 use crate::pack::ImageBlobs;
 use kiln_registry::Reference;
 use kiln_store::Store;
@@ -22,11 +22,15 @@ pub fn write_docker(
     destination: &Destination,
     stop: &AtomicBool,
 ) -> Result<(), ExportError> {
-    let blob = |digest: &kiln_digest::Digest| format!("blobs/sha256/{}", digest.hex());
-    let layers: Vec<String> = image.layers.iter().map(|layer| blob(&layer.digest)).collect();
+    archive::write(store, docker_layout(image, names), destination, stop)
+}
+
+/// The files of such an archive.
+pub(crate) fn docker_layout(image: &ImageBlobs, names: &[Reference]) -> Files {
+    let layers: Vec<String> = image.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
     let tags: Vec<String> = names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
-    let manifest = json!([{ "Config": blob(&image.config_digest), "RepoTags": tags, "Layers": layers }]);
+    let manifest = json!([{ "Config": blob_path(&image.config_digest), "RepoTags": tags, "Layers": layers }]);
     let mut files = layout(&Assembly::single(image.clone()), names);
     files.push(("manifest.json".to_owned(), Content::Bytes(manifest.to_string().into_bytes())));
-    archive::write(store, files, destination, stop)
+    files
 }

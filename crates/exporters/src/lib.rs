@@ -1,26 +1,34 @@
 //! Outputs: what becomes of a build's result outside the store.
 //!
 //! [`pack()`] turns a config and layers into an [`ImageBlobs`]: blobs in the store, each layer compressed at most once ever. An
-//! [`Assembly`] is one of them, or an index of several. [`write_oci`] and [`write_docker`] arrange blobs as an archive or a directory; [`write_local`] and [`write_tar`] need no image at
-//! all, only the files; of several platforms as [`PlatformDirectories`], and of one time as [`Dated`].
+//! [`Assembly`] is one of them, or an index of several. [`write_oci`] and [`write_docker`] arrange blobs as an archive or a directory,
+//! [`push()`] brings them to a registry, and [`load_plain`] and [`load_packed`] into a Docker daemon. [`write_local`] and [`write_tar`]
+//! need no image at all, only the files; of several platforms as [`PlatformDirectories`], and of one time as
+//! [`Dated`].
 //!
 //! A file output appears at its destination when it is whole, and not before.
 
 mod archive;
 mod assembly;
+mod daemon;
 mod dated;
 mod destination;
 mod docker;
 mod files;
+mod media_types;
 mod oci;
 mod pack;
 mod platforms;
+mod push;
 
 pub use assembly::{Assembly, Document};
+pub use daemon::{DaemonAddress, DaemonError, Loaded, PlainImage, load_packed, load_plain};
 pub use dated::Dated;
 pub use destination::{Destination, ExportError};
 pub use docker::write_docker;
 pub use files::{write_local, write_tar};
+pub use media_types::MediaTypes;
 pub use oci::write_oci;
-pub use pack::{ImageBlobs, LayerSource, PackError, diff_id, pack};
+pub use pack::{Annotations, ImageBlobs, LayerSource, PackError, Packing, diff_id, pack};
 pub use platforms::PlatformDirectories;
+pub use push::{PushError, PushTarget, push};

@@ -3,9 +3,12 @@
 use crate::archive::{self, Content, Files};
 use crate::assembly::{Assembly, Document};
 use crate::destination::{Destination, ExportError};
+use crate::media_types::MediaTypes;
+use crate::pack::{Annotations, annotate};
+use kiln_digest::Digest;
 use kiln_registry::Reference;
 use kiln_store::Store;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
 
 /// Writes an image under its names, until `stop` is true; one entry of the layout's own index for each name.
@@ -22,14 +25,18 @@ pub fn write_oci(
     archive::write(store, layout(image, names), destination, stop)
 }
 
+/// Where a blob is in a layout.
+pub(crate) fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
 /// The files of the layout.
 pub(crate) fn layout(image: &Assembly, names: &[Reference]) -> Files {
-    let blob = |digest: &kiln_digest::Digest| format!("blobs/sha256/{}", digest.hex());
-    let document = |document: &Document| (blob(&document.digest), Content::Bytes(document.bytes.clone()));
+    let document = |document: &Document| (blob_path(&document.digest), Content::Bytes(document.bytes.clone()));
     let mut files = Files::new();
     for image in &image.images {
-        files.extend(image.layers.iter().map(|layer| (blob(&layer.digest), Content::Blob(layer.digest))));
-        files.push((blob(&image.config_digest), Content::Bytes(image.config.clone())));
+        files.extend(image.layers.iter().map(|layer| (blob_path(&layer.digest), Content::Blob(layer.digest))));
+        files.push((blob_path(&image.config_digest), Content::Bytes(image.config.clone())));
         files.push(document(&image.manifest));
     }
     files.extend(image.index.as_ref().map(document));
@@ -42,17 +49,14 @@ fn index(image: &Assembly, names: &[Reference]) -> Vec<u8> {
     let entry = |name: Option<&Reference>| {
         let mut entry = image.descriptor();
         if let Some(name) = name {
-            let mut annotations = Map::new();
-            annotations.insert("io.containerd.image.name".into(), json!(name.to_string()));
-            if let Some(tag) = name.tag() {
-                annotations.insert("org.opencontainers.image.ref.name".into(), json!(tag));
-            }
-            entry["annotations"] = Value::Object(annotations);
+            let mut names = Annotations::from([("io.containerd.image.name".to_owned(), name.to_string())]);
+            names.extend(name.tag().map(|tag| ("org.opencontainers.image.ref.name".to_owned(), tag.to_owned())));
+            annotate(&mut entry, &names);
         }
         entry
     };
     let manifests: Vec<Value> =
         if names.is_empty() { vec![entry(None)] } else { names.iter().map(|name| entry(Some(name))).collect() };
-    let index = json!({ "schemaVersion": 2, "mediaType": Document::INDEX, "manifests": manifests });
+    let index = json!({ "schemaVersion": 2, "mediaType": MediaTypes::Oci.index(), "manifests": manifests });
     index.to_string().into_bytes()
 }

@@ -1,14 +1,36 @@
-//! From layers to blobs and a manifest. A layer is compressed once ever for each format: the store remembers the blob by the
-//! layer's diff id. Blobs of a base image are used as they were pulled.
+//! From layers to blobs and a manifest. A layer is compressed once ever for each format and level: the store remembers the blob by
+//! the layer's diff id. Blobs of a base image are used as they were pulled, unless another compression is to be forced on them.
 
 use crate::assembly::Document;
+use crate::media_types::MediaTypes;
 use kiln_digest::Digest;
-use kiln_layer::{BlobFormat, PackOptions, Stoppable, write_layer};
+use kiln_layer::{BlobCompression, PackOptions, Stoppable, decompress_ahead, write_layer, write_stream};
 use kiln_lower::ImageConfig;
 use kiln_store::{BlobInfo, LayerId, Store};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicBool;
+
+/// Annotations: values by names.
+pub type Annotations = BTreeMap<String, String>;
+
+/// How an image is packed.
+#[derive(Debug, Clone, Default)]
+pub struct Packing {
+    /// How layers are compressed.
+    pub compression: BlobCompression,
+    /// Whether layers of base images are compressed so, too.
+    pub force: bool,
+    /// Whose media types its documents and layers have.
+    pub media_types: MediaTypes,
+    /// Annotations of the manifest.
+    pub annotations: Annotations,
+    /// Annotations of the manifest's descriptor.
+    pub descriptor_annotations: Annotations,
+    /// How layers become tar streams.
+    pub tar: PackOptions,
+}
 
 /// One layer of an image that is to be packed.
 #[derive(Debug, Clone)]
@@ -42,6 +64,8 @@ pub struct ImageBlobs {
     pub layers: Vec<BlobInfo>,
     /// The platform, as an index describes it.
     pub platform: Value,
+    /// Annotations of the manifest's descriptor.
+    pub descriptor_annotations: Annotations,
 }
 
 /// Why an image could not be packed.
@@ -54,6 +78,22 @@ pub enum PackError {
         layer: LayerId,
         /// The cause.
         source: Box<kiln_layer::PackError>,
+    },
+    /// A layer of a base image could not be compressed again.
+    #[error("failed to compress blob `{blob}` again")]
+    Again {
+        /// The blob.
+        blob: Digest,
+        /// The cause.
+        source: Box<kiln_layer::PackError>,
+    },
+    /// A blob is not what it was.
+    #[error(
+        "blob `{blob}` changed since it was pulled\nhint: somebody wrote into the store; `kiln prune --all` starts it anew"
+    )]
+    OtherBlob {
+        /// The blob.
+        blob: Digest,
     },
     /// A layer is not what it was.
     #[error(
@@ -75,11 +115,6 @@ pub enum PackError {
     /// The config cannot be written.
     #[error("failed to write the image's config")]
     Config(#[source] serde_json::Error),
-}
-
-impl ImageBlobs {
-    /// Media type of the manifest.
-    pub const MANIFEST_TYPE: &'static str = "application/vnd.oci.image.manifest.v1+json";
 }
 
 /// The digest of a layer's uncompressed tar: from the store, or computed now and remembered. Fails once `stop` is true.
@@ -106,41 +141,97 @@ pub fn diff_id(store: &Store, id: LayerId, options: &PackOptions, stop: &AtomicB
 /// [`PackError`].
 pub fn pack(
     store: &Store,
-    mut config: ImageConfig,
+    config: ImageConfig,
     layers: &[LayerSource],
-    format: BlobFormat,
-    options: &PackOptions,
+    packing: &Packing,
     progress: &dyn Fn(&str, u64),
     stop: &AtomicBool,
 ) -> Result<ImageBlobs, PackError> {
     let mut blobs = Vec::with_capacity(layers.len());
-    let mut diff_ids = Vec::with_capacity(layers.len());
     for layer in layers {
-        let (diff_id, blob) = match layer {
-            LayerSource::Blob { diff_id, blob } => (*diff_id, blob.clone()),
-            LayerSource::Layer { id, diff_id } => compressed(store, *id, *diff_id, format, options, progress, stop)?,
-        };
-        diff_ids.push(diff_id.to_string());
-        blobs.push(blob);
+        blobs.push(match layer {
+            LayerSource::Blob { diff_id, blob } => {
+                (*diff_id, again(store, *diff_id, blob, packing, progress, stop)?.unwrap_or_else(|| blob.clone()))
+            }
+            LayerSource::Layer { id, diff_id } => compressed(store, *id, *diff_id, packing, progress, stop)?,
+        });
     }
-    config.rootfs.diff_ids = diff_ids;
+    describe(config, blobs, packing)
+}
+
+/// Puts blobs together with the config and the manifest that describe them.
+pub(crate) fn describe(
+    mut config: ImageConfig,
+    layers: Vec<(Digest, BlobInfo)>,
+    packing: &Packing,
+) -> Result<ImageBlobs, PackError> {
+    let types = packing.media_types;
+    let (diff_ids, mut layers): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
+    layers.iter_mut().for_each(|layer| layer.media_type = types.layer(&layer.media_type).to_owned());
+    config.rootfs.diff_ids = diff_ids.iter().map(Digest::to_string).collect();
     let platform = platform(&config);
     let config = serde_json::to_vec(&config).map_err(PackError::Config)?;
     let config_digest = Digest::of_bytes(&config);
     let descriptor =
         |blob: &BlobInfo| json!({ "mediaType": blob.media_type, "digest": blob.digest.to_string(), "size": blob.size });
-    let manifest = json!({
+    let mut manifest = json!({
         "schemaVersion": 2,
-        "mediaType": ImageBlobs::MANIFEST_TYPE,
-        "config": {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": config_digest.to_string(),
-            "size": config.len(),
-        },
-        "layers": blobs.iter().map(descriptor).collect::<Vec<_>>(),
+        "mediaType": types.manifest(),
+        "config": { "mediaType": types.config(), "digest": config_digest.to_string(), "size": config.len() },
+        "layers": layers.iter().map(descriptor).collect::<Vec<_>>(),
     });
-    let manifest = Document::new(ImageBlobs::MANIFEST_TYPE, manifest.to_string().into_bytes());
-    Ok(ImageBlobs { config, config_digest, manifest, layers: blobs, platform })
+    annotate(&mut manifest, &packing.annotations);
+    let manifest = Document::new(types.manifest(), manifest.to_string().into_bytes());
+    let descriptor_annotations = packing.descriptor_annotations.clone();
+    Ok(ImageBlobs { config, config_digest, manifest, layers, platform, descriptor_annotations })
+}
+
+/// Adds annotations to a document or a descriptor.
+pub(crate) fn annotate(document: &mut Value, annotations: &Annotations) {
+    if annotations.is_empty() {
+        return;
+    }
+    if document["annotations"].is_null() {
+        document["annotations"] = Value::Object(Map::new());
+    }
+    for (key, value) in annotations {
+        document["annotations"][key] = json!(value);
+    }
+}
+
+/// A blob of a base image in another compression, if that is wanted and it has another one: the one that the store remembers, or a
+/// new one.
+fn again(
+    store: &Store,
+    diff_id: Digest,
+    blob: &BlobInfo,
+    packing: &Packing,
+    progress: &dyn Fn(&str, u64),
+    stop: &AtomicBool,
+) -> Result<Option<BlobInfo>, PackError> {
+    let wanted = packing.compression.format;
+    if !packing.force || MediaTypes::Oci.layer(&blob.media_type) == wanted.media_type() {
+        return Ok(None);
+    }
+    let name = packing.compression.name();
+    if let Some(known) = store.layer_blob(&diff_id, &name)? {
+        return Ok(Some(known));
+    }
+    let (file, _) = store.open_blob(&blob.digest)?;
+    let failed = |source| PackError::Again { blob: blob.digest, source: Box::new(source) };
+    let mut stream = decompress_ahead(file).map_err(|error| failed(kiln_layer::PackError::Read(error)))?;
+    let mut writer = store.blob_writer()?;
+    let written =
+        write_stream(&mut stream, packing.compression, &mut Stoppable::new(&mut writer, stop)).map_err(failed)?;
+    // It was verified when it was pulled; a blob that somebody has changed since must not become an image.
+    if written.diff_id != diff_id {
+        return Err(PackError::OtherBlob { blob: blob.digest });
+    }
+    writer.commit(Some(&written.blob))?;
+    let new = BlobInfo { digest: written.blob, size: written.blob_size, media_type: wanted.media_type().to_owned() };
+    progress(&blob.digest.short(), written.blob_size);
+    store.put_layer_blob(&diff_id, &name, &new)?;
+    Ok(Some(new))
 }
 
 fn platform(config: &ImageConfig) -> Value {
@@ -156,40 +247,31 @@ fn compressed(
     store: &Store,
     id: LayerId,
     known: Option<Digest>,
-    format: BlobFormat,
-    options: &PackOptions,
+    packing: &Packing,
     progress: &dyn Fn(&str, u64),
     stop: &AtomicBool,
 ) -> Result<(Digest, BlobInfo), PackError> {
-    let variant = variant(format);
+    let (compression, options) = (packing.compression, &packing.tar);
+    let name = compression.name();
     let rewritten = options.latest.is_some();
     if let (Some(diff_id), false) = (known, rewritten)
-        && let Some(blob) = store.layer_blob(&diff_id, &variant)?
+        && let Some(blob) = store.layer_blob(&diff_id, &name)?
     {
         return Ok((diff_id, blob));
     }
     let mut writer = store.blob_writer()?;
-    let written = write_layer(&store.layer_path(id), format, &mut Stoppable::new(&mut writer, stop), options)
+    let written = write_layer(&store.layer_path(id), compression, &mut Stoppable::new(&mut writer, stop), options)
         .map_err(|source| PackError::Layer { layer: id, source: Box::new(source) })?;
     if known.is_some_and(|known| known != written.diff_id) && !rewritten {
         return Err(PackError::Changed { layer: id });
     }
     writer.commit(Some(&written.blob))?;
-    let blob = BlobInfo { digest: written.blob, size: written.blob_size, media_type: format.media_type().to_owned() };
+    let media_type = compression.format.media_type().to_owned();
+    let blob = BlobInfo { digest: written.blob, size: written.blob_size, media_type };
     progress(&id.to_string(), written.blob_size);
-    store.put_layer_blob(&written.diff_id, &variant, &blob)?;
+    store.put_layer_blob(&written.diff_id, &name, &blob)?;
     if known.is_none() && !rewritten {
         store.set_diff_id(id, written.diff_id, written.uncompressed_size)?;
     }
     Ok((written.diff_id, blob))
-}
-
-/// The name under which the store remembers a compressed form. The bytes depend on library and level: a change of either must
-/// change the name.
-fn variant(format: BlobFormat) -> String {
-    match format {
-        BlobFormat::Tar => "tar".to_owned(),
-        BlobFormat::Gzip => "gzip:1".to_owned(),
-        BlobFormat::Zstd => "zstd:1".to_owned(),
-    }
 }

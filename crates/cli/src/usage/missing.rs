@@ -2,7 +2,6 @@
 
 /// Options of `docker buildx build`.
 const BUILD: &[(&str, &str)] = &[
-    ("--annotation", ""),
     ("--attest", "kiln makes no attestations; leave it out"),
     ("--builder", "kiln needs no builder; leave it out"),
     ("--cache-from", "kiln keeps its cache below `--root`"),
@@ -11,14 +10,9 @@ const BUILD: &[(&str, &str)] = &[
     ("--disable-content-trust", "kiln checks no signatures; leave it out"),
     ("--force-rm", "nothing is left of a failed step anyway; leave it out"),
     ("--isolation", ""),
-    ("--load", "`kiln build -o type=docker,dest=- … | docker load` loads the image into Docker"),
     ("--policy", ""),
     ("--print", ""),
     ("--provenance", "kiln makes no attestations; leave it out"),
-    (
-        "--push",
-        "write the image with `-o type=oci,dest=FILE` and push that, for instance with `skopeo copy oci-archive:FILE docker://…`",
-    ),
     ("--rm", "nothing is left of a step anyway; leave it out"),
     ("--sbom", "kiln makes no attestations; leave it out"),
     ("--security-opt", ""),

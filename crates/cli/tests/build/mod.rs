@@ -19,6 +19,7 @@ mod limits;
 mod outputs;
 mod platforms;
 mod processes;
+mod pushing;
 mod registry;
 mod remote_contexts;
 mod run;

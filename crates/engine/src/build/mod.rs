@@ -105,12 +105,14 @@ fn build(
     let dockerfile = dockerfile::read(request, &main, &loading)?;
     let contexts = contexts::open(engine, request, main, &dockerfile)?;
     let names = export::names(&request.tags)?;
-    export::check(&request.outputs)?;
+    export::check(&request.outputs, &names)?;
     let resolver = resolver::Resolver::new(engine, request.pull, inner.clone());
     let parsed = dockerfile.parse()?;
     let plan = platforms::plan(request, &dockerfile, &parsed, &resolver)?;
     if plan.multi_platform {
         export::check_multi_platform(&request.outputs)?;
+    } else {
+        export::check_single_platform(&request.outputs)?;
     }
     let lints = lint::run(&dockerfile, &parsed, &request.build_args, &plan.facts, &contexts)?.tell(events)?;
     for warning in &plan.warnings {

@@ -4,13 +4,14 @@
 use crate::build::Build;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::{Event, StepId};
-use crate::request::LayerCompression;
+use crate::output::{AnnotationPlace, ImageOptions, LayerCompression};
 use crate::snapshot::{Realized, Snapshot};
 use kiln_digest::Digest;
-use kiln_exporters::{Assembly, ImageBlobs, LayerSource, PackError};
+use kiln_exporters::{Annotations, Assembly, ImageBlobs, LayerSource, MediaTypes, PackError, Packing, PlainImage};
 use kiln_graph::Platform;
-use kiln_layer::{BlobFormat, PackOptions};
+use kiln_layer::{BlobCompression, BlobFormat, PackOptions};
 use kiln_lower::{History, ImageConfig};
+use kiln_registry::Reference;
 use kiln_store::{LayerId, Store};
 use std::time::SystemTime;
 
@@ -114,13 +115,48 @@ impl<'a> Exporting<'a> {
         Ok(layers)
     }
 
-    /// The image as blobs.
-    pub(super) fn pack(&self, compression: LayerCompression, step: StepId) -> Result<ImageBlobs, EngineError> {
-        let format = match compression {
+    /// How the image is packed.
+    fn packing(&self, options: &ImageOptions) -> Packing {
+        let format = match options.compression.unwrap_or_default() {
             LayerCompression::Gzip => BlobFormat::Gzip,
             LayerCompression::Zstd => BlobFormat::Zstd,
             LayerCompression::Uncompressed => BlobFormat::Tar,
         };
+        Packing {
+            compression: BlobCompression { format, level: options.compression_level },
+            force: options.force_compression,
+            media_types: media_types(options),
+            annotations: annotations(options, AnnotationPlace::Manifest, Some(&self.image.platform)),
+            descriptor_annotations: annotations(
+                options,
+                AnnotationPlace::ManifestDescriptor,
+                Some(&self.image.platform),
+            ),
+            tar: self.pack_options(),
+        }
+    }
+
+    /// The image with layers that are not packed.
+    pub(super) fn plain(&mut self, options: &ImageOptions) -> Result<PlainImage, EngineError> {
+        let (config, own) = self.complete()?.clone();
+        let diff_ids = self.base_diff_ids().into_iter().chain(own);
+        let layers: Vec<_> = self.layers()?.into_iter().zip(diff_ids).collect();
+        PlainImage::new(self.store(), config, &layers, &self.packing(options), &self.build.cancel.flag())
+            .map_err(EngineError::pack)
+    }
+
+    /// Repositories of a registry that have blobs of the base image.
+    pub(super) fn mounts(&self, registry: &str) -> Vec<(Digest, String)> {
+        let Some(base) = self.image.snapshot.base() else { return Vec::new() };
+        let Ok(reference) = Reference::parse(&base.resolution.reference) else { return Vec::new() };
+        let manifest = base.resolution.manifest.as_ref().filter(|_| reference.registry() == registry);
+        let layers = manifest.map(|manifest| manifest.layers().as_slice()).unwrap_or_default();
+        let digests = layers.iter().filter_map(|layer| layer.digest().to_string().parse().ok());
+        digests.map(|digest| (digest, reference.repository().name().to_owned())).collect()
+    }
+
+    /// The image as blobs.
+    pub(super) fn pack(&self, options: &ImageOptions, step: StepId) -> Result<ImageBlobs, EngineError> {
         let mut layers = Vec::new();
         if let Some(image) = self.image.snapshot.base() {
             let resolution = &image.resolution;
@@ -149,8 +185,7 @@ impl<'a> Exporting<'a> {
             self.store(),
             config,
             &layers,
-            format,
-            &self.pack_options(),
+            &self.packing(options),
             &progress,
             &self.build.cancel.flag(),
         )
@@ -162,17 +197,34 @@ impl<'a> Exporting<'a> {
 pub(super) fn assemble(
     images: &[Exporting<'_>],
     index: bool,
-    compression: LayerCompression,
+    options: &ImageOptions,
     step: StepId,
 ) -> Result<Assembly, EngineError> {
     let mut packed = Vec::with_capacity(images.len());
     for image in images {
-        packed.push(image.pack(compression, step)?);
+        packed.push(image.pack(options, step)?);
     }
     match packed.pop() {
         Some(only) if packed.is_empty() && !index => Ok(Assembly::single(only)),
-        last => Ok(Assembly::with_index(packed.into_iter().chain(last).collect())),
+        last => Ok(Assembly::with_index(
+            packed.into_iter().chain(last).collect(),
+            media_types(options),
+            &annotations(options, AnnotationPlace::Index, None),
+            annotations(options, AnnotationPlace::IndexDescriptor, None),
+        )),
     }
+}
+
+fn media_types(options: &ImageOptions) -> MediaTypes {
+    if options.docker_media_types { MediaTypes::Docker } else { MediaTypes::Oci }
+}
+
+/// The annotations of a place; of equal names the last.
+fn annotations(options: &ImageOptions, place: AnnotationPlace, platform: Option<&Platform>) -> Annotations {
+    let here = options.annotations.iter().filter(|annotation| {
+        annotation.place == place && annotation.platform.as_ref().is_none_or(|wanted| Some(wanted) == platform)
+    });
+    here.map(|annotation| (annotation.key.clone(), annotation.value.clone())).collect()
 }
 
 /// Makes as many entries of the history have a layer as there are layers; a base image may have none, or a wrong one.

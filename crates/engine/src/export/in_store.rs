@@ -1,56 +1,53 @@
-//! The image into kiln's own store: a row for each platform. The image of one platform is not packed. An index names manifests by
-//! their digests, so the layers made here are packed for one; blobs of base images are not fetched for it.
+//! The image into kiln's own store: a row for each platform. The image of one platform is not packed, unless it has something that only
+//! a manifest can have, or is pushed. An index names manifests by their digests, so the layers are packed for one.
 
 use super::Exporter;
-use super::image::{Exporting, assemble};
+use super::image::Exporting;
 use crate::error::EngineError;
-use crate::event::StepId;
-use crate::outcome::ManifestDescriptor;
-use crate::request::LayerCompression;
 use kiln_digest::Digest;
 use kiln_exporters::Assembly;
+use kiln_registry::Reference;
 use kiln_sources::image::chain_ids;
 use kiln_store::Store;
 use std::time::SystemTime;
 
 impl Exporter<'_> {
-    /// The image of one platform.
-    pub(super) fn store_image(&mut self) -> Result<(), EngineError> {
-        let store = self.build.engine.store();
-        let row = row(store, &mut self.images[0])?;
+    /// The image of one platform, not packed.
+    pub(super) fn store_image(&mut self, names: &[Reference]) -> Result<(), EngineError> {
+        let row = row(self.build.engine.store(), &mut self.images[0])?;
         let id = row.config;
         self.exported.config = Some(id);
-        self.name(&id, &[row])
+        self.name(&id, &[row], names)
     }
 
-    /// The images of all platforms, with their manifests and an index.
-    pub(super) fn store_index(&mut self, step: StepId) -> Result<(), EngineError> {
+    /// Packed images of all platforms, with their manifests, and an index if there is one.
+    pub(super) fn store_assembly(&mut self, assembly: &Assembly, names: &[Reference]) -> Result<(), EngineError> {
         let store = self.build.engine.store();
-        let Assembly { images, index } = assemble(&self.images, true, LayerCompression::Gzip, step)?;
-        let Some(index) = index else { return Ok(()) };
-        let digest = store.put_blob(&index.bytes).map_err(EngineError::store)?;
-        let mut rows = Vec::with_capacity(images.len());
-        for (exporting, packed) in self.images.iter_mut().zip(&images) {
+        let index = assembly.index.as_ref().map(|index| store.put_blob(&index.bytes));
+        let index = index.transpose().map_err(EngineError::store)?;
+        let mut rows = Vec::with_capacity(assembly.images.len());
+        for (exporting, packed) in self.images.iter_mut().zip(&assembly.images) {
             let mut row = row(store, exporting)?;
+            row.config = store.put_blob(&packed.config).map_err(EngineError::store)?;
             row.manifest = Some(store.put_blob(&packed.manifest.bytes).map_err(EngineError::store)?);
-            row.index = Some(digest);
-            row.blobs = packed.layers.iter().map(|layer| layer.digest).chain([digest]).collect();
+            row.index = index;
+            row.blobs = packed.layers.iter().map(|layer| layer.digest).chain(index).collect();
             rows.push(row);
         }
-        self.exported.manifest = Some(ManifestDescriptor::of(&index));
-        self.name(&digest, &rows)
+        let id = index.unwrap_or(rows[0].config);
+        self.name(&id, &rows, names)
     }
 
     /// Puts the rows under all names of the image, or under its id.
-    fn name(&mut self, id: &Digest, rows: &[kiln_store::Image]) -> Result<(), EngineError> {
-        let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+    fn name(&mut self, id: &Digest, rows: &[kiln_store::Image], names: &[Reference]) -> Result<(), EngineError> {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let unnamed = [format!("<none>@{id}")];
         for name in if names.is_empty() { &unnamed[..] } else { &names[..] } {
             let rows: Vec<_> = rows.iter().map(|row| kiln_store::Image { name: name.clone(), ..row.clone() }).collect();
             let put = self.build.engine.store().put_image_of_platforms(name, &rows);
             put.map_err(EngineError::from_store_image)?;
         }
-        self.exported.names = names;
+        self.exported.add_names(names);
         Ok(())
     }
 }

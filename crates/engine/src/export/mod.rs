@@ -2,6 +2,7 @@
 
 mod image;
 mod in_store;
+mod remote;
 
 pub(crate) use image::Image;
 
@@ -9,11 +10,11 @@ use crate::build::Build;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::{Event, StepId};
 use crate::outcome::ManifestDescriptor;
-use crate::request::{Destination, Output};
+use crate::output::{Annotation, AnnotationPlace, Destination, ImageOutput, Output, Push};
 use crate::snapshot::Realized;
 use image::{Exporting, assemble};
 use kiln_digest::Digest;
-use kiln_exporters::{Dated, Document, ExportError, PlatformDirectories};
+use kiln_exporters::{Assembly, Dated, ExportError, PlatformDirectories};
 use kiln_layer::Tree;
 use kiln_registry::Reference;
 use kiln_store::{LayerId, Lease};
@@ -38,6 +39,13 @@ pub(crate) struct Exported {
     pub(crate) names: Vec<String>,
 }
 
+impl Exported {
+    fn add_names(&mut self, names: Vec<String>) {
+        let new: Vec<_> = names.into_iter().filter(|name| !self.names.contains(name)).collect();
+        self.names.extend(new);
+    }
+}
+
 /// Reads the names of an image before anything is built.
 pub(crate) fn names(tags: &[String]) -> Result<Vec<Reference>, EngineError> {
     tags.iter()
@@ -52,13 +60,26 @@ pub(crate) fn names(tags: &[String]) -> Result<Vec<Reference>, EngineError> {
         .collect()
 }
 
+/// The names of an output's image: the build's tags, or else its own.
+fn output_names(output: &Output, tags: &[Reference]) -> Result<Vec<Reference>, EngineError> {
+    match output.image() {
+        Some(image) if tags.is_empty() => names(&image.names),
+        _ => Ok(tags.to_vec()),
+    }
+}
+
 /// Refuses outputs that cannot work before anything is built.
-pub(crate) fn check(outputs: &[Output]) -> Result<(), EngineError> {
+pub(crate) fn check(outputs: &[Output], tags: &[Reference]) -> Result<(), EngineError> {
     let mut to_stdout = 0;
     for output in outputs {
+        let names = output_names(output, tags)?;
         let dest = match output {
             Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest } => dest,
-            Output::Image | Output::Local { .. } => continue,
+            Output::Image(ImageOutput { push: Some(_), .. }) if names.is_empty() => {
+                return Err(EngineError::new(ErrorKind::User, "an image without a name cannot be pushed")
+                    .with_hint("`--tag REGISTRY/NAME:TAG` names it"));
+            }
+            Output::Image(_) | Output::Load { .. } | Output::Local { .. } => continue,
         };
         if matches!((output, dest), (Output::Tar { .. }, Destination::Directory(_))) {
             return Err(EngineError::user(ExportError::NeedsFile));
@@ -79,14 +100,32 @@ pub(crate) fn check(outputs: &[Output]) -> Result<(), EngineError> {
 
 /// Refuses outputs that cannot hold several platforms.
 pub(crate) fn check_multi_platform(outputs: &[Output]) -> Result<(), EngineError> {
-    match outputs.iter().any(|output| matches!(output, Output::Docker { .. })) {
+    match outputs.iter().any(|output| matches!(output, Output::Docker { .. } | Output::Load { .. })) {
         true => Err(EngineError::user(ExportError::DockerIndex)),
         false => Ok(()),
     }
 }
 
+/// Refuses annotations of an index where there is none.
+pub(crate) fn check_single_platform(outputs: &[Output]) -> Result<(), EngineError> {
+    let of_index = |annotation: &&Annotation| {
+        matches!(annotation.place, AnnotationPlace::Index | AnnotationPlace::IndexDescriptor)
+    };
+    let annotations = outputs.iter().filter_map(Output::image).flat_map(|image| &image.annotations);
+    match annotations.into_iter().find(of_index) {
+        Some(annotation) => Err(EngineError::new(
+            ErrorKind::User,
+            format!("the annotation `{}` is for an index, and an image of one platform has none", annotation.key),
+        )
+        .with_hint("annotate the manifest, or build for several platforms")),
+        None => Ok(()),
+    }
+}
+
 /// Carries out all outputs; kiln's image store is the one without any.
 pub(crate) fn run(build: &Build<'_>, built: Built, outputs: &[Output]) -> Result<Exported, EngineError> {
+    let default = [Output::Image(ImageOutput::default())];
+    let outputs = if outputs.is_empty() { &default } else { outputs };
     let lease = build.engine.store().lease(&layers_to_read(build, &built, outputs)?).map_err(EngineError::store)?;
     let Built { images, multi_platform, names } = built;
     let mut exporter = Exporter {
@@ -97,18 +136,25 @@ pub(crate) fn run(build: &Build<'_>, built: Built, outputs: &[Output]) -> Result
         exported: Exported::default(),
         _lease: lease,
     };
-    let default = [Output::Image];
-    for (number, output) in (0u32..).zip(if outputs.is_empty() { &default } else { outputs }) {
+    for (number, output) in (0u32..).zip(outputs) {
         exporter.output(number, output)?;
     }
     Ok(exporter.exported)
 }
 
-/// The layers whose files an output needs. Kiln's own image store needs but their diff ids, unless it gets an index, and to lease what
-/// nobody reads would make a build in which nothing changed write to the store.
+/// Whether an output needs no more of an image than what the store has of it anyway.
+fn stays_unpacked(output: &Output, multi_platform: bool) -> bool {
+    match output {
+        Output::Image(ImageOutput { image, store: true, push: None }) => image.is_plain() && !multi_platform,
+        _ => false,
+    }
+}
+
+/// The layers whose files an output needs. An image that stays in kiln's own store needs but their diff ids, and to lease what nobody
+/// reads would make a build in which nothing changed write to the store.
 fn layers_to_read(build: &Build<'_>, built: &Built, outputs: &[Output]) -> Result<Vec<LayerId>, EngineError> {
     let layers: Vec<LayerId> = built.images.iter().flat_map(|image| image.snapshot.own_layers()).copied().collect();
-    let mut read = built.multi_platform || outputs.iter().any(|output| !matches!(output, Output::Image));
+    let mut read = outputs.iter().any(|output| !stays_unpacked(output, built.multi_platform));
     for layer in &layers {
         let layer = build.engine.store().layer(*layer).map_err(EngineError::store)?;
         read |= layer.is_none_or(|layer| layer.diff_id.is_none());
@@ -129,25 +175,42 @@ struct Exporter<'a> {
 impl Exporter<'_> {
     fn output(&mut self, number: u32, output: &Output) -> Result<(), EngineError> {
         let stop = self.build.cancel.flag();
+        let names = output_names(output, &self.names)?;
         match output {
-            Output::Image if !self.multi_platform => self.store_image(),
-            Output::Image => self.told(number, "exporting to image", Self::store_index),
-            Output::Oci { dest, compression } => self.told(number, "exporting to oci image format", |e, step| {
-                let image = assemble(&e.images, e.multi_platform, *compression, step)?;
-                let store = e.build.engine.store();
-                kiln_exporters::write_oci(store, &image, &e.names, &destination(dest), &stop)
-                    .map_err(EngineError::export)?;
-                e.exported.config = image.config_digest();
-                e.exported(image.root());
+            Output::Image(_) if stays_unpacked(output, self.multi_platform) => self.store_image(&names),
+            Output::Image(to) => self.told(number, "exporting to image", |e, step| {
+                let image = assemble(&e.images, e.multi_platform, &to.image, step)?;
+                let canonical = |name: &Reference| name.repository().with_digest(image.root().digest);
+                let by_digest = to.push == Some(Push::Digest);
+                let given = if by_digest { names.iter().map(canonical).collect() } else { names };
+                if to.store {
+                    e.store_assembly(&image, &given)?;
+                }
+                if to.push.is_some() {
+                    e.push(&image, &given, step)?;
+                }
+                e.exported(&image, &given);
                 Ok(())
             }),
-            Output::Docker { dest, compression } => self.told(number, "exporting to docker image format", |e, step| {
-                let image = e.images[0].pack(*compression, step)?;
+            Output::Oci { dest, image } => self.told(number, "exporting to oci image format", |e, step| {
+                let image = assemble(&e.images, e.multi_platform, image, step)?;
                 let store = e.build.engine.store();
-                kiln_exporters::write_docker(store, &image, &e.names, &destination(dest), &stop)
+                kiln_exporters::write_oci(store, &image, &names, &destination(dest), &stop)
                     .map_err(EngineError::export)?;
-                e.exported.config = Some(image.config_digest);
-                e.exported(&image.manifest);
+                e.exported(&image, &names);
+                Ok(())
+            }),
+            Output::Docker { dest, image } => self.told(number, "exporting to docker image format", |e, step| {
+                let image = e.images[0].pack(image, step)?;
+                let store = e.build.engine.store();
+                kiln_exporters::write_docker(store, &image, &names, &destination(dest), &stop)
+                    .map_err(EngineError::export)?;
+                e.exported(&Assembly::single(image), &names);
+                Ok(())
+            }),
+            Output::Load { daemon, image } => self.told(number, "exporting to docker image format", |e, step| {
+                let image = e.load(daemon, image, &names, step)?;
+                e.exported(&Assembly::single(image), &names);
                 Ok(())
             }),
             Output::Local { dest } => self.told(number, "exporting to client directory", |e, _| {
@@ -180,10 +243,11 @@ impl Exporter<'_> {
         Ok((realized, tree))
     }
 
-    /// Notes what an archive holds.
-    fn exported(&mut self, root: &Document) {
-        self.exported.names = self.names.iter().map(ToString::to_string).collect();
-        self.exported.manifest = Some(ManifestDescriptor::of(root));
+    /// Notes what an output has made.
+    fn exported(&mut self, image: &Assembly, names: &[Reference]) {
+        self.exported.config = image.config_digest();
+        self.exported.manifest = Some(ManifestDescriptor::of(image.root()));
+        self.exported.add_names(names.iter().map(ToString::to_string).collect());
     }
 
     /// Does an output as a step of its own.

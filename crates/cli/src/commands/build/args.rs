@@ -9,7 +9,7 @@ use crate::progress::ModeChoice;
 use crate::values;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use kiln_engine::{AutoCacheMode, NamedContextSource, Output};
+use kiln_engine::{Annotation, AutoCacheMode, NamedContextSource};
 use kiln_graph::Platform;
 use std::path::PathBuf;
 
@@ -66,10 +66,22 @@ pub(crate) struct BuildArgs {
     #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub(super) pull: bool,
 
-    /// Where the result goes: type=image|oci|docker|local|tar[,dest=PATH][,tar=false]
-    /// [,compression=gzip|zstd|uncompressed]; a directory; or `-` [default: type=image]
+    /// Where the result goes: type=image|registry|oci|docker|local|tar[,ATTRIBUTE=VALUE,...]; a directory; or `-`
+    /// [default: type=image]
     #[arg(short, long = "output", value_name = "OUTPUT", value_parser = output::parse)]
-    pub(super) outputs: Vec<Output>,
+    pub(super) outputs: Vec<output::Requested>,
+    /// Push the image to the registry of its name; short for --output=type=registry
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub(super) push: bool,
+    /// Load the image into the Docker daemon; short for --output=type=docker
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
+    #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    pub(super) load: bool,
+    /// An annotation of the image: [PLACE[PLATFORM],...:]KEY=VALUE, on the manifest, manifest-descriptor, index or
+    /// index-descriptor [default: manifest]
+    #[arg(long = "annotation", value_name = "ANNOTATION", value_parser = output::annotation::parse)]
+    pub(super) annotations: Vec<Vec<Annotation>>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
     pub(super) iidfile: Option<PathBuf>,

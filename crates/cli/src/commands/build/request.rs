@@ -2,10 +2,11 @@
 //! anything is built: contexts that do not exist, archives that would go to a terminal.
 
 use super::args::BuildArgs;
-use super::{contexts, ssh, steps};
+use super::{contexts, output, ssh, steps};
+use crate::docker_host;
 use crate::error::{CliError, UsageError};
 use crate::values;
-use kiln_engine::{AutoCacheMode, BuildRequest, Destination, DockerfileSource, NoCache, Output};
+use kiln_engine::{AutoCacheMode, BuildRequest, Destination, DockerfileSource, ImageOutput, NoCache, Output, Push};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
@@ -15,7 +16,10 @@ pub(super) const DOCKERFILE_LIMIT: u64 = 16 << 20;
 
 /// Makes the request. Reads standard input if the Dockerfile comes from there.
 pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
-    check_outputs(&args.outputs, args.quiet, io::stdout().is_terminal())?;
+    let annotations = args.annotations.into_iter().flatten().collect();
+    let outputs = output::all(args.outputs, args.push, args.load, annotations, docker_host::address)?;
+    check_outputs(&outputs, args.quiet, io::stdout().is_terminal())?;
+    check_names(&outputs, &args.tags)?;
     let (context, dockerfile) = contexts::main_context("build", &args.context, args.file)?;
     if args.no_cache_mounts && !args.no_cache && args.no_cache_filter.is_empty() {
         return Err(UsageError::new("`--no-cache-mounts` says what steps that run again find in their cache mounts")
@@ -54,7 +58,7 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
         resources: args.steps.resources.resources()?,
         secrets: args.steps.secrets.into_iter().map(|secret| (secret.id, secret.source)).collect(),
         ssh,
-        outputs: args.outputs,
+        outputs,
     })
 }
 
@@ -134,17 +138,38 @@ fn is_other_than_directory(path: &Path) -> bool {
 fn destination(output: &Output) -> Option<&Destination> {
     match output {
         Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest } => Some(dest),
-        Output::Image | Output::Local { .. } => None,
+        Output::Image(_) | Output::Load { .. } | Output::Local { .. } => None,
     }
+}
+
+/// Refuses pushes that have nowhere to go.
+fn check_names(outputs: &[Output], tags: &[String]) -> Result<(), UsageError> {
+    for output in outputs {
+        let Output::Image(ImageOutput { push: Some(push), image, .. }) = output else { continue };
+        let names = if tags.is_empty() { &image.names } else { tags };
+        if names.is_empty() {
+            return Err(
+                UsageError::new("an image without a name cannot be pushed").hint("`--tag REGISTRY/NAME:TAG` names it")
+            );
+        }
+        let tagged = |name: &&String| name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        if *push == Push::Digest
+            && let Some(name) = names.iter().find(tagged)
+        {
+            return Err(UsageError::new(format!("`push-by-digest=true` leaves no use for the tag of `{name}`"))
+                .hint("give a name without a tag"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::output;
     use super::*;
 
     fn check(texts: &[&str], quiet: bool, terminal: bool) -> Result<(), String> {
-        let outputs: Vec<Output> = texts.iter().map(|text| output::parse(text).unwrap()).collect();
+        let requested = texts.iter().map(|text| output::parse(text).unwrap()).collect();
+        let outputs = output::all(requested, false, false, Vec::new(), || unreachable!("nothing is loaded")).unwrap();
         check_outputs(&outputs, quiet, terminal).map_err(|error| error.message)
     }
 

@@ -10,6 +10,7 @@ use kiln_digest::Digest;
 use kiln_engine::{BuildOutcome, BuildRequest, Destination, Output};
 use serde_json::{Map, Value, json};
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +84,14 @@ fn metadata(outcome: &BuildOutcome) -> Map<String, Value> {
     if !outcome.names.is_empty() {
         metadata.insert("image.name".to_owned(), json!(outcome.names.join(",")));
     }
+    metadata.insert("buildx.build.ref".to_owned(), json!(build_ref()));
     metadata
+}
+
+/// A name for the build, in the shape of buildx's `BUILDER/NODE/ID`.
+fn build_ref() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    format!("kiln/kiln/{:013x}{:012x}", random() >> 12, random() >> 16)
 }
 
 /// Prints one line about the result.
@@ -122,7 +130,8 @@ fn written(output: &Output) -> Option<String> {
             Destination::Stdout => None,
         },
         Output::Local { dest } => Some(dest.display().to_string()),
-        Output::Image => None,
+        Output::Load { daemon, .. } => Some(format!("into {daemon}")),
+        Output::Image(_) => None,
     }
 }
 
@@ -149,7 +158,10 @@ mod tests {
 
     #[test]
     fn metadata_has_the_keys_of_buildx() {
-        let metadata = Value::Object(metadata(&outcome()));
+        let mut metadata = metadata(&outcome());
+        let build_ref = metadata.remove("buildx.build.ref").unwrap();
+        assert_eq!(build_ref.as_str().unwrap().len(), "kiln/kiln/".len() + 25);
+        let metadata = Value::Object(metadata);
         let digest = Digest::of_bytes(b"manifest").to_string();
         assert_eq!(
             metadata,

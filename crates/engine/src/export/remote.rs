@@ -1,0 +1,103 @@
+//! Images that leave this machine's store for a registry or a daemon, with their progress.
+
+use super::Exporter;
+use crate::error::{EngineError, ErrorKind};
+use crate::event::{Event, EventSink, StepId};
+use crate::output::ImageOptions;
+use kiln_digest::Digest;
+use kiln_exporters::{Assembly, DaemonAddress, DaemonError, ImageBlobs, Loaded, PushError, PushTarget};
+use kiln_registry::{Reference, RegistryError, Repository};
+use std::collections::BTreeMap;
+
+/// A daemon is told of in steps of so many bytes.
+const TOLD_BYTES: u64 = 1 << 20;
+
+impl Exporter<'_> {
+    /// Pushes an image to the repositories of its names.
+    pub(super) fn push(&self, image: &Assembly, names: &[Reference], step: StepId) -> Result<(), EngineError> {
+        let engine = self.build.engine;
+        for (repository, names) in by_repository(names) {
+            let registry = repository.registry();
+            let mut mount_from: Vec<_> = self.images.iter().flat_map(|image| image.mounts(registry)).collect();
+            mount_from.retain(|(_, name)| name != repository.name());
+            let target = PushTarget { repository, names, mount_from };
+            let told = told(self.build.events, step);
+            kiln_exporters::push(engine.client(), engine.store(), image, &target, &told, &self.build.cancel.flag())
+                .map_err(EngineError::from_push)?;
+        }
+        Ok(())
+    }
+
+    /// Loads the image of one platform into a daemon.
+    pub(super) fn load(
+        &mut self,
+        daemon: &DaemonAddress,
+        options: &ImageOptions,
+        names: &[Reference],
+        step: StepId,
+    ) -> Result<ImageBlobs, EngineError> {
+        let (store, stop) = (self.build.engine.store(), self.build.cancel.flag());
+        let events = self.build.events;
+        let item = format!("sending to {daemon}");
+        let last = std::cell::Cell::new(0);
+        let event = |current: u64, total: Option<u64>, done: bool| {
+            events.event(Event::StepProgress { step, item: item.clone(), current, total, done });
+        };
+        let progress = |sent: u64| {
+            if sent >= last.get() + TOLD_BYTES {
+                last.set(sent);
+                event(sent, None, false);
+            }
+        };
+        let (image, loaded) = match options.compression {
+            None => {
+                let plain = self.images[0].plain(options)?;
+                let loaded = kiln_exporters::load_plain(store, daemon, &plain, names, &progress, &stop);
+                (plain.image, loaded)
+            }
+            Some(_) => {
+                let packed = self.images[0].pack(options, step)?;
+                let loaded = kiln_exporters::load_packed(store, daemon, &packed, names, &progress, &stop);
+                (packed, loaded)
+            }
+        };
+        let Loaded { sent, .. } = loaded.map_err(EngineError::from_daemon)?;
+        event(sent, Some(sent), true);
+        Ok(image)
+    }
+}
+
+/// Tells of blobs as they are pushed.
+pub(crate) fn told(events: &dyn EventSink, step: StepId) -> impl Fn(&Digest, u64, u64, bool) {
+    move |digest, current, total, done| {
+        let item = format!("pushing sha256:{}", digest.short());
+        events.event(Event::StepProgress { step, item, current, total: Some(total), done });
+    }
+}
+
+/// Names by their repositories.
+pub(crate) fn by_repository(names: &[Reference]) -> BTreeMap<Repository, Vec<Reference>> {
+    let mut repositories: BTreeMap<Repository, Vec<Reference>> = BTreeMap::new();
+    for name in names {
+        repositories.entry(name.repository().clone()).or_default().push(name.clone());
+    }
+    repositories
+}
+
+impl EngineError {
+    pub(crate) fn from_push(error: PushError) -> Self {
+        match error {
+            PushError::Cancelled | PushError::Registry(RegistryError::Cancelled { .. }) => Self::cancelled(),
+            PushError::Registry(RegistryError::Source { .. }) | PushError::Blob(_) => Self::store(error),
+            PushError::Registry(_) => Self::of(ErrorKind::Network, error),
+        }
+    }
+
+    fn from_daemon(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Cancelled => Self::cancelled(),
+            DaemonError::Archive(error) => Self::export(error),
+            error => Self::of(ErrorKind::Network, error),
+        }
+    }
+}
