@@ -1,6 +1,6 @@
 //! The command line as a whole: global options and the list of commands. Each command's own options are beside the command.
 
-use crate::commands::{build, cache, check, du, images, prune, rmi, run};
+use crate::commands::{build, cache, check, du, images, inspect, login, prune, rmi, run, transfer};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -41,6 +41,18 @@ pub(crate) enum Command {
     Check(Box<check::CheckArgs>),
     /// Run a program in an image
     Run(Box<run::RunArgs>),
+    /// Pull images from their registries
+    Pull(transfer::TransferArgs),
+    /// Push images to their registries
+    Push(transfer::TransferArgs),
+    /// Give an image further names
+    Tag(transfer::TagArgs),
+    /// Show what an image is
+    Inspect(inspect::InspectArgs),
+    /// Store the credentials of a registry
+    Login(login::LoginArgs),
+    /// Remove the credentials of a registry
+    Logout(login::LogoutArgs),
     /// List images
     Images(images::ImagesArgs),
     /// Remove images

@@ -2,7 +2,7 @@
 
 use crate::exit::ExitStatus;
 use kiln_engine::EngineError;
-use kiln_registry::ConfigError;
+use kiln_registry::{ConfigError, CredentialsError, RegistryError};
 use std::io;
 use std::path::PathBuf;
 
@@ -54,6 +54,12 @@ pub(crate) enum CliError {
     /// A command that asked and got no for an answer.
     #[error("nothing was removed")]
     Declined,
+    /// A registry refused, or cannot be reached.
+    #[error("{0}")]
+    Registry(RegistryError),
+    /// Credentials cannot be stored or removed.
+    #[error("{0}")]
+    Credentials(CredentialsError),
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -100,7 +106,8 @@ impl CliError {
                 ExitStatus::INTERNAL
             }
             Self::Cancelled(status) => *status,
-            Self::Declined => ExitStatus::FAILED,
+            Self::Registry(_) => ExitStatus::NETWORK,
+            Self::Declined | Self::Credentials(_) => ExitStatus::FAILED,
             Self::Engine(error) => error.kind.into(),
         }
     }

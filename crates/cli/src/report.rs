@@ -39,7 +39,11 @@ fn render(error: &CliError, paint: Paint, debug: bool) -> String {
         CliError::Usage(UsageError { message, hint, .. }) => report.simple(message, hint.as_deref()),
         CliError::Stdout(source) if source.kind() == std::io::ErrorKind::BrokenPipe => return String::new(),
         CliError::Cancelled(_) => report.line(Look::Failed, "cancelled", ""),
-        other => report.simple(&other.to_string(), None),
+        other => {
+            let text = other.to_string();
+            let (message, hint) = text.split_once("\nhint: ").map_or((text.as_str(), None), |(m, h)| (m, Some(h)));
+            report.simple(message, hint);
+        }
     }
     report.causes(error);
     report.finish();

@@ -65,6 +65,12 @@ pub(crate) fn tag(text: &str) -> Result<String, UsageError> {
     }
 }
 
+/// A name of an image, as a registry has it. Stays as the user wrote it.
+pub(crate) fn reference(text: &str) -> Result<String, UsageError> {
+    Reference::parse(text).map_err(|error| split_hint(&error.to_string()))?;
+    Ok(text.to_owned())
+}
+
 /// `--build-arg` and `--env`: pairs in order of the command line. A name alone takes the value of kiln's own environment, and is
 /// left out where that has none.
 pub(crate) fn environment(texts: &[String]) -> Result<Vec<(String, String)>, UsageError> {

@@ -23,6 +23,12 @@ Commands:
   build    Build an image from a Dockerfile
   check    Lint a Dockerfile
   run      Run a program in an image
+  pull     Pull images from their registries
+  push     Push images to their registries
+  tag      Give an image further names
+  inspect  Show what an image is
+  login    Store the credentials of a registry
+  logout   Remove the credentials of a registry
   images   List images
   rmi      Remove images
   du       Show what takes up disk space

@@ -19,6 +19,7 @@ mod output;
 mod request;
 mod run;
 mod snapshot;
+mod transfer;
 
 pub use archive::ContextArchive;
 pub use cancel::{CancelToken, HookGuard};
@@ -40,3 +41,4 @@ pub use request::{
     SecretSource, SecretValue,
 };
 pub use run::RunRequest;
+pub use transfer::{ImageDetails, PlatformDetails, Pulled, PushRequest};

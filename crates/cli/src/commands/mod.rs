@@ -6,10 +6,13 @@ mod call;
 pub(crate) mod check;
 pub(crate) mod du;
 pub(crate) mod images;
+pub(crate) mod inspect;
 pub(crate) mod internal_sync;
+pub(crate) mod login;
 pub(crate) mod prune;
 pub(crate) mod rmi;
 pub(crate) mod run;
+pub(crate) mod transfer;
 pub(crate) mod version;
 
 use crate::args::{Cli, Command};
@@ -23,6 +26,12 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitStatus, CliError> {
         Command::Build(args) => build::execute(globals, *args),
         Command::Check(args) => check::execute(globals, *args),
         Command::Run(args) => run::execute(globals, *args),
+        Command::Pull(args) => transfer::pull(globals, &args),
+        Command::Push(args) => transfer::push(globals, &args),
+        Command::Tag(args) => transfer::tag(globals, &args),
+        Command::Inspect(args) => inspect::execute(globals, &args),
+        Command::Login(args) => login::login(globals, args),
+        Command::Logout(args) => login::logout(&args),
         Command::Images(args) => images::execute(globals, &args),
         Command::Rmi(args) => rmi::execute(globals, &args),
         Command::Du(args) => du::execute(globals, &args),

@@ -28,3 +28,4 @@ mod ssh;
 mod stages;
 mod steps;
 mod terminal;
+mod transfer;

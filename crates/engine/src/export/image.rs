@@ -245,7 +245,7 @@ fn rfc3339(time: SystemTime) -> String {
 }
 
 impl EngineError {
-    fn pack(error: PackError) -> Self {
+    pub(crate) fn pack(error: PackError) -> Self {
         match error {
             PackError::Layer { source, .. } if matches!(*source, kiln_layer::PackError::ReservedName { .. }) => {
                 Self::of(ErrorKind::User, source)

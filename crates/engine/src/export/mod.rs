@@ -2,7 +2,7 @@
 
 mod image;
 mod in_store;
-mod remote;
+pub(crate) mod remote;
 
 pub(crate) use image::Image;
 

@@ -85,6 +85,14 @@ pub(crate) fn by_repository(names: &[Reference]) -> BTreeMap<Repository, Vec<Ref
 }
 
 impl EngineError {
+    /// What a registry answers to whoever asks for a document.
+    pub(crate) fn from_registry(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Cancelled { .. } => Self::cancelled(),
+            error => Self::of(ErrorKind::Network, error),
+        }
+    }
+
     pub(crate) fn from_push(error: PushError) -> Self {
         match error {
             PushError::Cancelled | PushError::Registry(RegistryError::Cancelled { .. }) => Self::cancelled(),

@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::origin::{FetchError, Origin};
-use super::pull::{self, PullError};
+use super::pull::{self, PullError, PullProgress};
 use crate::patience::Stop;
 use kiln_digest::{Digest, ParseDigestError};
 use kiln_graph::{ImageLocation, Platform};
@@ -223,6 +223,18 @@ impl Images {
             Some(manifest) => pull::blobs(self, resolution, manifest, stop),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Makes the layers of an image be in the store, and names it there.
+    ///
+    /// # Errors
+    /// [`PullError`].
+    pub fn pull(&self, resolution: &Resolution, progress: &dyn PullProgress) -> Result<Vec<LayerId>, PullError> {
+        let layers = pull::layers(self, resolution, progress)?;
+        if let Some(manifest) = &resolution.manifest {
+            self.keep(resolution, manifest, &layers)?;
+        }
+        Ok(layers)
     }
 
     /// Names a pulled image in the store, so that its layers and blobs stay.
