@@ -1,7 +1,7 @@
 //! Go: the build cache, and the module cache with its downloads.
 
 use super::shell::{Command, Value};
-use super::tool::{Cache, Documented, Kind, Place, Tool, Use, has_flag, subcommand};
+use super::tool::{Cache, Documented, Kind, Place, Setup, Tool, Use, has_flag, subcommand};
 use kiln_graph::CacheDirectory;
 
 /// `go`.
@@ -15,7 +15,7 @@ pub(crate) const GO: Tool = Tool {
             directory: "`$GOCACHE`, else `go-build` below `$XDG_CACHE_HOME` or `~/.cache`",
             purpose: "pure",
             sharing: "shared",
-            shared_by: "base image, platform",
+            shared_by: "base image and its packages, platform",
         },
         Documented {
             commands: "those, `go mod` and `go get`, if no later step of the stage could run Go",
@@ -72,8 +72,7 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
         };
     let mut caches = Vec::new();
     if builds && let Some(directory) = build_cache(command, place) {
-        let files = vec![("testexpire.txt".to_owned(), TESTS_EXPIRED.to_owned())];
-        caches.push(Cache { files, ..Cache::pure(directory, place.on_base("go/build"), Kind::Made) });
+        caches.push(Cache { setup: Some(setup), ..Cache::pure(directory, place.on_system("go/build"), Kind::Made) });
     }
     if modules
         && !vendored
@@ -88,6 +87,10 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
     }
     let no_proxy = matches!(command.variable("GOPROXY", place.around), Value::Known("off"));
     Some(Use { label, caches, offline: no_proxy, ..Use::default() })
+}
+
+fn setup(_: &CacheDirectory) -> Setup {
+    Setup { files: vec![("testexpire.txt".to_owned(), TESTS_EXPIRED.to_owned())], ..Setup::default() }
 }
 
 fn build_cache(command: &Command, place: &Place<'_>) -> Option<CacheDirectory> {
@@ -141,7 +144,7 @@ mod tests {
                 ("go test -race ./...", BUILD),
                 ("go test -count=1 ./... | tee log", BUILD),
                 ("go vet ./...", BUILD),
-                ("go generate ./... && go build", &format!("{BUILD} {BUILD}")),
+                ("go generate ./... && go build", BUILD),
                 ("set -ex; go build", BUILD),
                 ("if [ -d cmd ]; then go build ./cmd; fi", BUILD),
                 ("for a in amd64 arm64; do GOARCH=$a go build -o app-$a; done", BUILD),
@@ -195,7 +198,7 @@ mod tests {
             &GO,
             &[
                 ("go mod download", MODULES),
-                ("go mod tidy && go mod vendor", &format!("{MODULES} {MODULES}")),
+                ("go mod tidy && go mod vendor", MODULES),
                 ("go work sync", MODULES),
                 ("go get ./...", BUILD),
                 ("go version", "nothing"),

@@ -33,8 +33,12 @@ pub(crate) struct Directories {
 pub(crate) struct Mentions {
     /// It may read what is there.
     pub(crate) reads: Mask,
-    /// It removes what is there, and does not mind if nothing is.
+    /// It may read all that is there, whatever it is.
+    pub(crate) takes: Mask,
+    /// It removes what is there, or some of it, and does not mind if nothing is.
     pub(crate) removes: Mask,
+    /// It removes all that is there, whenever it succeeds.
+    pub(crate) empties: Mask,
     /// It makes it, or a directory above it, and minds if that is there.
     pub(crate) makes: Mask,
 }
@@ -48,11 +52,7 @@ impl Directories {
         tool: &'static str,
         kind: Kind,
     ) -> Option<Mask> {
-        let (path, unknown_home) = match directory {
-            CacheDirectory::Absolute(path) => (path.clone(), false),
-            CacheDirectory::Home(path) if root_user => (format!("/root/{path}"), false),
-            CacheDirectory::Home(path) => (format!("~/{path}"), true),
-        };
+        let (path, unknown_home) = resolved(directory, root_user);
         let place =
             match self.list.iter().position(|known| known.path == path && known.tool == tool && known.kind == kind) {
                 Some(place) => place,
@@ -63,6 +63,12 @@ impl Directories {
                 }
             };
         Some(1 << place)
+    }
+
+    /// The bit of an absolute path that has one.
+    pub(crate) fn known(&self, path: &str, tool: &str, kind: Kind) -> Option<Mask> {
+        let is_it = |known: &Directory| known.path == path && known.tool == tool && known.kind == kind;
+        self.list.iter().position(is_it).map(|place| 1 << place)
     }
 
     /// Those for which something holds.
@@ -82,11 +88,19 @@ impl Directories {
 
     /// Those that a path names, or something in them.
     pub(crate) fn in_or_at(&self, path: &str) -> Mask {
-        self.mask(|directory| relation(path, true, directory) == Relation::Within)
+        self.mask(|directory| matches!(relation(path, true, directory), Relation::Same | Relation::Within))
+    }
+
+    /// Those of which a path takes all, or whatever fits a pattern.
+    pub(crate) fn whole(&self, path: &str) -> Mask {
+        match path.find(['*', '?', '[', '\\']) {
+            Some(at) => self.mask(|directory| relation(&path[..at], false, directory) != Relation::Apart),
+            None => self.mask(|directory| matches!(relation(path, true, directory), Relation::Same | Relation::Above)),
+        }
     }
 
     /// What a step says of them. `own` is what its commands are recognised as: whose caches they may name.
-    pub(crate) fn mentions(&self, step: &Step<'_>, own: &[Option<&'static str>], root_user: bool) -> Mentions {
+    pub(crate) fn mentions(&self, step: &Step<'_>, own: &[Vec<&'static str>], root_user: bool) -> Mentions {
         let mut found = Mentions::default();
         let Some(commands) = &step.commands else {
             // Some script: what it may name, it names by these.
@@ -97,14 +111,24 @@ impl Directories {
             return found;
         };
         for (command, own) in commands.iter().zip(own) {
-            let theirs = own.map_or(0, |tool| self.mask(|directory| directory.tool == tool));
-            let habit = habit(command, own.is_some());
+            let theirs = own.iter().fold(0, |mask, tool| mask | self.mask(|directory| directory.tool == *tool));
+            let habit = habit(command, !own.is_empty());
             for word in command.args() {
                 let there = self.word(command, word, habit, root_user) & !theirs;
                 match habit {
-                    Habit::Removes => found.removes |= there,
+                    Habit::Removes => {
+                        found.removes |= there;
+                        if command.certain && !command.elevated {
+                            found.empties |= there & self.emptied(command, word, root_user);
+                        }
+                    }
                     Habit::Makes => found.makes |= there,
-                    Habit::Reads | Habit::ReadsNamed => found.reads |= there,
+                    Habit::Reads => {
+                        found.reads |= there;
+                        found.takes |= there & self.word(command, word, Habit::Takes, root_user);
+                    }
+                    Habit::ReadsNamed => found.reads |= there,
+                    Habit::Takes => {}
                     Habit::Ignores => {}
                 }
             }
@@ -119,9 +143,11 @@ impl Directories {
         if habit == Habit::Ignores || self.list.is_empty() {
             return 0;
         }
+        let near = command.cwd.as_deref().is_none_or(|cwd| self.at(cwd) != 0);
         let value = word.text.split_once('=').map(|(_, value)| value);
         [Some(word.text.as_str()), value].into_iter().flatten().fold(0, |mask, text| {
-            let is_path = text.contains('/') || matches!(text, "." | ".." | "~") || !text.starts_with('-');
+            // Most words are no paths, and where nothing is of interest neither is what they could name there.
+            let is_path = text.contains('/') || matches!(text, "." | ".." | "~") || (near && !text.starts_with('-'));
             if !is_path || text.is_empty() {
                 return mask;
             }
@@ -136,11 +162,25 @@ impl Directories {
                 None => (path.as_str(), word.known),
             };
             mask | self.mask(|directory| match relation(prefix, whole, directory) {
-                Relation::Within => true,
+                Relation::Same => true,
+                Relation::Within => habit != Habit::Takes || !whole,
                 Relation::Above => habit != Habit::ReadsNamed,
                 Relation::Apart => false,
             })
         })
+    }
+
+    /// Those of which nothing is left once what a word names is removed.
+    fn emptied(&self, command: &Command, word: &Word, root_user: bool) -> Mask {
+        let whole = word.text.strip_suffix("/*").unwrap_or(&word.text);
+        let Some(path) = command.path(whole).filter(|_| word.known && !whole.contains(['*', '?', '['])) else {
+            return 0;
+        };
+        let path = match path.strip_prefix('~') {
+            Some(below) if root_user => format!("/root{below}"),
+            _ => path,
+        };
+        self.mask(|directory| !directory.unknown_home && is_below(&directory.path, &path))
     }
 
     /// A relative path, nobody knows to what.
@@ -150,10 +190,21 @@ impl Directories {
     }
 }
 
+/// A directory's path, and whether it begins with a home directory that nobody knows.
+fn resolved(directory: &CacheDirectory, root_user: bool) -> (String, bool) {
+    match directory {
+        CacheDirectory::Absolute(path) => (path.clone(), false),
+        CacheDirectory::Home(path) if root_user => (format!("/root/{path}"), false),
+        CacheDirectory::Home(path) => (format!("~/{path}"), true),
+    }
+}
+
 /// How a path stands to a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
-    /// It is the directory, or something in it.
+    /// It is the directory.
+    Same,
+    /// It is something in it.
     Within,
     /// The directory is in it.
     Above,
@@ -167,7 +218,7 @@ fn relation(path: &str, whole: bool, directory: &Directory) -> Relation {
         return relation_to_home(path, whole, &target[1..]);
     }
     if is_below(path, target) {
-        return Relation::Within;
+        return if path.trim_end_matches('/') == target { Relation::Same } else { Relation::Within };
     }
     let above = if whole { is_below(target, path) } else { target.starts_with(path) };
     if above { Relation::Above } else { Relation::Apart }
@@ -239,6 +290,8 @@ enum Habit {
     ReadsNamed,
     /// It looks at all that is in them.
     Reads,
+    /// The same, but for what is in the directories one by one.
+    Takes,
     /// It removes them.
     Removes,
     /// It makes them.

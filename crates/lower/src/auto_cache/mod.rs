@@ -7,7 +7,7 @@
 //! Invariants: no key and no definition depends on it; what cannot be read with certainty is not recognised; the work is bounded by the
 //! length of the Dockerfile, and a build that names no tool costs a look at each RUN.
 
-mod go;
+mod candidate;
 mod mentions;
 mod policy;
 mod shell;
@@ -15,6 +15,25 @@ mod step;
 #[cfg(test)]
 mod testing;
 mod tool;
+
+mod apk;
+mod apt;
+mod bun;
+mod bundler;
+mod cargo;
+mod ccache;
+mod composer;
+mod dnf;
+mod go;
+mod gradle;
+mod maven;
+mod npm;
+mod nuget;
+mod pip;
+mod pnpm;
+mod poetry;
+mod uv;
+mod yarn;
 
 pub(crate) use policy::give;
 pub use tool::{AutoCacheRule, Documented, rules};

@@ -18,14 +18,11 @@
 //! A later step that runs a script nobody can read (`make`, `./build.sh`) keeps none of the other caches away: should it run the
 //! tool, the tool makes or downloads again what it misses, with the same network and the same configuration as the first time.
 
+use super::candidate::Candidate;
 use super::mentions::{Directories, Mask};
-use super::shell::Command;
 use super::step::{self, Step};
-use super::tool::{Cache, Kind, Place, TOOLS, Tool, Use};
-use crate::{AutoCacheMode, Options};
-use kiln_graph::{
-    Action, AutoCache, CachePurpose, Exec, File, Graph, Mount, MountKind, Network, Op, Port, Source, Vertex, VertexId,
-};
+use crate::{AutoCacheMode, Options, paths};
+use kiln_graph::{Action, AutoCache, File, Graph, MountKind, Op, Port, Source, Vertex, VertexId};
 
 /// Gives steps their caches. `exported` is the vertex of the image, whose steps keep what they make.
 pub(crate) fn give(graph: &mut Graph, exported: Option<VertexId>, options: &Options, volumes: &[String]) {
@@ -38,29 +35,29 @@ pub(crate) fn give(graph: &mut Graph, exported: Option<VertexId>, options: &Opti
     }
 }
 
-/// A step that is of interest: it, or one that it stands on, may get a cache.
-struct Candidate<'a> {
-    step: Step<'a>,
-    /// What each of its commands is.
-    uses: Vec<Option<(&'static Tool, Use)>>,
-    /// What it may get, each with the directories that it covers.
-    caches: Vec<(String, &'static str, Cache, Mask)>,
-}
-
 /// What comes after a vertex has to do with directories.
 #[derive(Debug, Clone, Copy, Default)]
-struct After {
+pub(super) struct After {
     /// Steps must find there what this one left.
-    blocked: Mask,
+    pub(super) blocked: Mask,
+    /// All that is there, or whatever is, is taken from there.
+    pub(super) taken: Mask,
     /// Steps may look there, but could do without.
-    wanted: Mask,
+    pub(super) wanted: Mask,
     /// Some step does something to the configuration that downloads take.
-    configures: bool,
+    pub(super) configures: bool,
 }
 
 impl After {
+    /// A path of the tree is copied, or mounted.
+    fn copied(&mut self, path: &str, directories: &Directories) {
+        self.blocked |= directories.at(path);
+        self.taken |= directories.whole(path);
+    }
+
     fn add(&mut self, other: Self) {
         self.blocked |= other.blocked;
+        self.taken |= other.taken;
         self.wanted |= other.wanted;
         self.configures |= other.configures;
     }
@@ -87,47 +84,47 @@ fn proposals(
     for (index, vertex) in vertices.iter().enumerate() {
         matters[index] |= root(vertex).is_some_and(|root| matters[root.index()]);
     }
+    if options.auto_cache == AutoCacheMode::Safe
+        && matters.iter().zip(&in_image).all(|(matters, image)| !matters || *image)
+    {
+        return Vec::new();
+    }
     let platform = options.platform.to_string();
     let mut directories = Directories::default();
-    let mut candidates: Vec<Option<Candidate<'_>>> = vertices
-        .iter()
-        .enumerate()
-        .map(|(index, vertex)| match &vertex.op {
+    let mut candidates: Vec<Option<Candidate<'_>>> = Vec::with_capacity(vertices.len());
+    let mut systems: Vec<Option<u64>> = Vec::with_capacity(vertices.len());
+    for (index, vertex) in vertices.iter().enumerate() {
+        let mut system = root(vertex).and_then(|root| systems[root.index()]);
+        candidates.push(match &vertex.op {
             Op::Exec(exec) if matters[index] => {
-                Some(candidate(Step::new(graph, vertex, exec), bases[index], &platform, &mut directories))
+                let step = Step::new(graph, vertex, exec);
+                Some(Candidate::new(step, bases[index], &platform, &mut system, &mut directories))
             }
             _ => None,
-        })
-        .collect();
+        });
+        systems.push(system);
+    }
     if directories.mask(|_| true) == 0 {
         return Vec::new();
     }
-    // What an earlier step of the stage left in its layer, because a later one looks at it, need not be kept a second time.
     let mut left: Vec<Mask> = Vec::with_capacity(vertices.len());
     for (index, vertex) in vertices.iter().enumerate() {
-        let before = root(vertex).map_or(0, |root| left[root.index()]);
-        let caches = candidates[index].iter_mut().flat_map(|candidate| &mut candidate.caches);
-        let mut here = before;
-        for (.., cache, mask) in caches {
-            if cache.kind == Kind::Needed && cache.purpose == CachePurpose::Pure {
-                here |= *mask;
-                *mask = if *mask & before == 0 { *mask } else { 0 };
-            }
+        let mut mask = root(vertex).map_or(0, |root| left[root.index()]);
+        if let Some(candidate) = &mut candidates[index] {
+            candidate.listen(&directories);
+            candidate.leave_to_earlier(&mut mask);
         }
-        left.push(here);
-    }
-    for candidate in candidates.iter_mut().flatten() {
-        candidate.caches.retain(|(.., mask)| *mask != 0);
+        left.push(mask);
     }
     let everywhere = volumes.iter().fold(0, |mask, volume| mask | directories.in_or_at(volume));
-    let mut after = vec![After { blocked: everywhere, ..After::default() }; vertices.len()];
+    let mut after = vec![After { blocked: everywhere, taken: everywhere, ..After::default() }; vertices.len()];
     let mut given = Vec::new();
     for (index, vertex) in vertices.iter().enumerate().rev() {
         let mine = after[index];
         let mut below = mine;
         match &vertex.op {
             Op::Exec(exec) => {
-                if let Some(candidate) = &mut candidates[index] {
+                if let Some(candidate) = &candidates[index] {
                     let caches = candidate.decide(mine, in_image[index], options.auto_cache, &directories);
                     if !caches.is_empty() {
                         given.push((VertexId(index as u32), caches));
@@ -138,7 +135,7 @@ fn proposals(
                     if let MountKind::Bind { from, source } | MountKind::Cache { from: Some(from), source, .. } =
                         &mount.kind
                     {
-                        after[input(vertex, *from).index()].blocked |= directories.at(source);
+                        after[input(vertex, *from).index()].copied(source, &directories);
                     }
                 }
             }
@@ -146,11 +143,8 @@ fn proposals(
                 below.blocked |= file_mentions(file, &directories);
                 for action in &file.actions {
                     if let Action::Copy(copy) = action {
-                        let sources = copy
-                            .sources
-                            .iter()
-                            .fold(0, |mask, path| mask | directories.at(&format!("/{}", pathlike(path))));
-                        after[input(vertex, copy.from).index()].blocked |= sources;
+                        let from = &mut after[input(vertex, copy.from).index()];
+                        copy.sources.iter().for_each(|path| from.copied(&paths::absolute("/", path), &directories));
                     }
                 }
             }
@@ -161,14 +155,6 @@ fn proposals(
         }
     }
     given
-}
-
-/// A source of a copy as a path from the root.
-fn pathlike(source: &str) -> &str {
-    match source {
-        "." => "",
-        source => source.trim_start_matches("./").trim_start_matches('/'),
-    }
 }
 
 fn input(vertex: &Vertex, port: Port) -> VertexId {
@@ -214,40 +200,6 @@ fn bases(graph: &Graph) -> Vec<&str> {
     bases
 }
 
-fn candidate<'a>(step: Step<'a>, base: &str, platform: &str, directories: &mut Directories) -> Candidate<'a> {
-    let root_user = is_root(step.exec);
-    let place = Place { around: &step.around, base, platform };
-    let mut uses = Vec::new();
-    let mut caches: Vec<(String, &'static str, Cache, Mask)> = Vec::new();
-    for command in step.commands.iter().flatten() {
-        let recognised = TOOLS.iter().find_map(|tool| Some((*tool, (tool.recognise)(command, &place)?)));
-        if let Some((tool, found)) = &recognised {
-            for cache in &found.caches {
-                if caches
-                    .iter()
-                    .any(|(.., known, _)| known.directory == cache.directory && known.purpose == cache.purpose)
-                {
-                    continue;
-                }
-                let mut mask = 0;
-                for directory in cache.covers() {
-                    mask |= directories.bit(directory, root_user, tool.name, cache.kind).unwrap_or_default();
-                }
-                if mask != 0 {
-                    caches.push((found.label.clone(), tool.name, cache.clone(), mask));
-                }
-            }
-        }
-        uses.push(recognised);
-    }
-    Candidate { step, uses, caches }
-}
-
-fn is_root(exec: &Exec) -> bool {
-    let user = exec.user.as_deref().unwrap_or_default();
-    matches!(user.split(':').next(), None | Some("" | "root" | "0"))
-}
-
 /// What a layer's files say of directories: those made for WORKDIR and by heredocs.
 fn file_mentions(file: &File, directories: &Directories) -> Mask {
     file.actions.iter().fold(0, |mask, action| {
@@ -256,252 +208,4 @@ fn file_mentions(file: &File, directories: &Directories) -> Mask {
             Action::Mkfile(_) | Action::Copy(_) => 0,
         }
     })
-}
-
-impl Candidate<'_> {
-    fn own(&self) -> Vec<Option<&'static str>> {
-        self.uses.iter().map(|found| found.as_ref().map(|(tool, _)| tool.name)).collect()
-    }
-
-    fn commands(&self) -> impl Iterator<Item = (&Command, &Option<(&'static Tool, Use)>)> {
-        self.step.commands.iter().flatten().zip(&self.uses)
-    }
-
-    /// What this step has to do with directories that steps before it may have left something in.
-    fn after(&self, directories: &Directories) -> After {
-        let mut after = After::default();
-        let said = directories.mentions(&self.step, &self.own(), is_root(self.step.exec));
-        after.blocked = said.reads;
-        let downloads = |directory: &super::mentions::Directory| directory.kind != Kind::Made;
-        let offline = self.step.exec.network == Network::None;
-        for (command, recognised) in self.commands() {
-            match recognised {
-                Some((tool, found)) => {
-                    let of_tool = directories.mask(|directory| directory.tool == tool.name);
-                    if !found.caches.is_empty() || found.offline {
-                        after.wanted |= of_tool;
-                    }
-                    if found.asks {
-                        after.blocked |= of_tool;
-                    }
-                    if found.offline || offline {
-                        after.blocked |=
-                            directories.mask(|directory| directory.tool == tool.name && downloads(directory));
-                    }
-                }
-                None if runs_nothing_else(command) => {}
-                None => after.wanted = Mask::MAX,
-            }
-        }
-        if self.step.commands.is_none() {
-            after.wanted = Mask::MAX;
-        }
-        if offline && after.wanted == Mask::MAX {
-            after.blocked |= directories.mask(downloads);
-        }
-        let known = |name: &str| TOOLS.iter().any(|tool| tool.variables.contains(&name));
-        for (name, value) in &self.step.exec.env {
-            if value.starts_with('/') && !known(name) {
-                after.blocked |= directories.in_or_at(value);
-            }
-        }
-        after.configures = CONFIGURATION.iter().any(|fragment| self.step.says(fragment));
-        after
-    }
-
-    /// The caches that the step gets.
-    fn decide(&self, after: After, in_image: bool, mode: AutoCacheMode, directories: &Directories) -> Vec<AutoCache> {
-        if self.caches.is_empty() || (in_image && mode == AutoCacheMode::Safe) {
-            return Vec::new();
-        }
-        let said = directories.mentions(&self.step, &self.own(), is_root(self.step.exec));
-        let alone = after.configures || self.may_download_alone();
-        let mut given: Vec<AutoCache> = Vec::new();
-        for (label, tool, cache, mask) in &self.caches {
-            let is_output = cache.purpose == CachePurpose::Output;
-            let redirected = !cache.env.is_empty();
-            // It would be a part of what seeds the output.
-            let in_output = mode == AutoCacheMode::All && cache.kind == Kind::Needed && !in_image;
-            let allowed = !in_output
-                && match mode {
-                    AutoCacheMode::Off => false,
-                    AutoCacheMode::Safe => !is_output && !in_image,
-                    AutoCacheMode::All => !in_image || (redirected && !is_output && mask & !said.removes == 0),
-                };
-            let named = said.reads | if redirected { 0 } else { said.removes | said.makes };
-            let guarded = match cache.kind {
-                Kind::Made => false,
-                Kind::Downloaded => alone,
-                Kind::Needed => true,
-            };
-            let missed = after.blocked | if guarded && !is_output { after.wanted } else { 0 };
-            if allowed && mask & (named | missed) == 0 && !self.clears(tool) && !self.has_mount(cache) {
-                given.push(AutoCache {
-                    command: label.clone(),
-                    directory: cache.directory.clone(),
-                    id: cache.id.clone(),
-                    sharing: cache.sharing,
-                    purpose: cache.purpose,
-                    env: cache.env.clone(),
-                    files: cache.files.clone(),
-                    requires: cache.requires.clone(),
-                });
-            }
-        }
-        given
-    }
-
-    /// Whether a command of the step empties the tool's caches, or tells what is in them.
-    fn clears(&self, name: &str) -> bool {
-        self.uses.iter().flatten().any(|(tool, found)| tool.name == name && (found.clears || found.asks))
-    }
-
-    /// Whether the step has a mount of its own there.
-    fn has_mount(&self, cache: &Cache) -> bool {
-        let root_user = is_root(self.step.exec);
-        let overlaps = |mount: &Mount| {
-            cache.covers().iter().chain([&cache.directory]).any(|directory| {
-                let mut one = Directories::default();
-                one.bit(directory, root_user, "", cache.kind);
-                one.at(&mount.target) != 0
-            })
-        };
-        self.step.exec.mounts.iter().any(overlaps)
-    }
-
-    /// Whether the step has something that downloads may take and later steps may lack.
-    fn may_download_alone(&self) -> bool {
-        let exec = self.step.exec;
-        let lent = exec.mounts.iter().any(|mount| match &mount.kind {
-            MountKind::Secret { .. } | MountKind::Ssh { .. } => true,
-            MountKind::Bind { .. } => CONFIGURATION.iter().any(|fragment| mount.target.contains(fragment)),
-            MountKind::Cache { .. } | MountKind::Tmpfs { .. } => false,
-        });
-        lent || exec.network == Network::Host
-            || CONFIGURATION.iter().chain(SOURCES).any(|fragment| self.step.says(fragment))
-    }
-}
-
-/// What files that hold credentials or registries are called, and what writes them.
-const CONFIGURATION: &[&str] = &[
-    ".npmrc",
-    ".yarnrc",
-    ".netrc",
-    "pip.conf",
-    ".pypirc",
-    ".git-credentials",
-    "git config",
-    "insteadOf",
-    "auth.json",
-    "settings.xml",
-    "credentials",
-    "uget.",
-    "bunfig",
-    "config set",
-    " login",
-    "apt.conf",
-    "sources.list",
-    "bundle config",
-    "gradle.properties",
-];
-/// What names a registry or a token for one command.
-const SOURCES: &[&str] = &[
-    "TOKEN",
-    "PASSW",
-    "SECRET",
-    "_AUTH",
-    "_KEY",
-    "INDEX_URL",
-    "REGISTR",
-    "GOPROXY",
-    "GOPRIVATE",
-    "--registry",
-    "index-url",
-    "--token",
-    " -i http",
-];
-
-/// Whether a program only does what it is asked, and never runs a tool on its own.
-fn runs_nothing_else(command: &Command) -> bool {
-    matches!(
-        command.name(),
-        Some(
-            "echo"
-                | "printf"
-                | "cd"
-                | "pushd"
-                | "popd"
-                | "test"
-                | "["
-                | "true"
-                | "false"
-                | ":"
-                | "mkdir"
-                | "rmdir"
-                | "rm"
-                | "cp"
-                | "mv"
-                | "ln"
-                | "cat"
-                | "head"
-                | "tail"
-                | "touch"
-                | "chown"
-                | "chmod"
-                | "chgrp"
-                | "ls"
-                | "grep"
-                | "sed"
-                | "tar"
-                | "gzip"
-                | "gunzip"
-                | "unzip"
-                | "useradd"
-                | "adduser"
-                | "groupadd"
-                | "addgroup"
-                | "usermod"
-                | "id"
-                | "whoami"
-                | "uname"
-                | "nproc"
-                | "which"
-                | "type"
-                | "command"
-                | "curl"
-                | "wget"
-                | "sha256sum"
-                | "md5sum"
-                | "strip"
-                | "upx"
-                | "du"
-                | "df"
-                | "date"
-                | "sleep"
-                | "tee"
-                | "sort"
-                | "tr"
-                | "cut"
-                | "wc"
-                | "file"
-                | "ldd"
-                | "stat"
-                | "dirname"
-                | "basename"
-                | "realpath"
-                | "readlink"
-                | "env"
-                | "install"
-                | "dpkg"
-                | "update-ca-certificates"
-                | "ldconfig"
-                | "base64"
-                | "xxd"
-                | "jq"
-                | "diff"
-                | "cmp"
-                | "."
-                | "source"
-        )
-    )
 }

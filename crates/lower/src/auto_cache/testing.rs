@@ -1,12 +1,12 @@
 //! Tables of commands and what is recognised in them.
 
 use super::shell::{self, Surroundings};
-use super::tool::{Place, Tool};
+use super::tool::{Clears, Place, Tool};
 use kiln_graph::{CacheDirectory, CachePurpose};
 
 /// Checks what a rule makes of command lines. A line may stand below `ENV NAME=VALUE` and `WORKDIR` lines.
 ///
-/// What is expected names the directories in order, an output one in parentheses, and `clears`, `asks` or `offline`; `nothing` for a
+/// What is expected names the directories in order, each once, an output one in parentheses, and `clears`, `asks` or `offline`; `nothing` for a
 /// command of the tool's that keeps nothing, the empty text where the tool is not recognised at all.
 pub(crate) fn check(tool: &Tool, cases: &[(&str, &str)]) {
     let mut wrong = String::new();
@@ -32,7 +32,13 @@ fn recognised(tool: &Tool, text: &str) -> String {
         line = rest;
     }
     let around = Surroundings { env: &env, hidden: vec!["SECRET"], cwd };
-    let place = Place { around: &around, base: "docker.io/library/base:1", platform: "linux/amd64" };
+    let place = Place {
+        around: &around,
+        base: "docker.io/library/base:1",
+        platform: "linux/amd64",
+        system: "",
+        is_root: false,
+    };
     let Ok(commands) = shell::read(line, &around) else { return "unreadable".to_owned() };
     let mut found: Vec<String> = Vec::new();
     for found_use in commands.iter().filter_map(|command| (tool.recognise)(command, &place)) {
@@ -43,7 +49,11 @@ fn recognised(tool: &Tool, text: &str) -> String {
             };
             found.push(if cache.purpose == CachePurpose::Output { format!("({path})") } else { path });
         }
-        for (holds, word) in [(found_use.clears, "clears"), (found_use.asks, "asks"), (found_use.offline, "offline")] {
+        for (holds, word) in [
+            (!matches!(found_use.clears, Clears::Nothing), "clears"),
+            (found_use.asks, "asks"),
+            (found_use.offline, "offline"),
+        ] {
             if holds {
                 found.push(word.to_owned());
             }
@@ -55,6 +65,12 @@ fn recognised(tool: &Tool, text: &str) -> String {
     if found.len() > 1 {
         found.retain(|word| word != "nothing");
     }
-    found.dedup();
+    let mut seen = Vec::new();
+    found.retain(|word| {
+        !seen.contains(word) && {
+            seen.push(word.clone());
+            true
+        }
+    });
     found.join(" ")
 }

@@ -54,11 +54,37 @@ pub fn rules() -> impl Iterator<Item = AutoCacheRule> {
 }
 
 /// All rules, in the order of the documentation.
-pub(crate) const TOOLS: &[&Tool] = &[&super::go::GO];
+pub(crate) const TOOLS: &[&Tool] = &[
+    &super::go::GO,
+    &super::cargo::CARGO,
+    &super::npm::NPM,
+    &super::pnpm::PNPM,
+    &super::yarn::YARN,
+    &super::bun::BUN,
+    &super::pip::PIP,
+    &super::uv::UV,
+    &super::poetry::POETRY,
+    &super::apt::APT,
+    &super::apk::APK,
+    &super::dnf::DNF,
+    &super::maven::MAVEN,
+    &super::gradle::GRADLE,
+    &super::ccache::CCACHE,
+    &super::composer::COMPOSER,
+    &super::bundler::BUNDLER,
+    &super::nuget::NUGET,
+];
 
 /// Whether some rule looks for a program of this name.
 pub(crate) fn is_program(name: &str) -> bool {
-    TOOLS.iter().any(|tool| tool.programs.contains(&name))
+    let plain = without_version(name);
+    // Shorter and longer words are the most of any text.
+    (2..=13).contains(&plain.len()) && TOOLS.iter().any(|tool| tool.programs.contains(&plain))
+}
+
+/// The name without the version that some programs carry: `pip3.12` is `pip`.
+pub(crate) fn without_version(name: &str) -> &str {
+    name.trim_end_matches(|end: char| end.is_ascii_digit() || end == '.')
 }
 
 /// Where a command runs, beyond its own environment.
@@ -68,6 +94,10 @@ pub(crate) struct Place<'a> {
     pub(crate) base: &'a str,
     /// What the step runs on.
     pub(crate) platform: &'a str,
+    /// Tells stages apart in which different packages of the system were installed; empty without any.
+    pub(crate) system: &'a str,
+    /// Whether the step's user is root.
+    pub(crate) is_root: bool,
 }
 
 /// A command of a tool.
@@ -79,8 +109,10 @@ pub(crate) struct Use {
     pub(crate) caches: Vec<Cache>,
     /// Whether it has to find what an earlier step downloaded, because it may not download anything itself.
     pub(crate) offline: bool,
-    /// Whether it empties the tool's caches.
-    pub(crate) clears: bool,
+    /// What it empties.
+    pub(crate) clears: Clears,
+    /// What it has to do with the index of packages that the tool keeps.
+    pub(crate) index: Index,
     /// Whether it prints where they are, or what is in them.
     pub(crate) asks: bool,
 }
@@ -93,13 +125,35 @@ impl Use {
 
     /// A command that empties the tool's caches.
     pub(crate) fn clearing() -> Option<Self> {
-        Some(Self { clears: true, ..Self::default() })
+        Some(Self { clears: Clears::Everything, ..Self::default() })
     }
 
     /// A command that tells of the tool's caches.
     pub(crate) fn asking() -> Option<Self> {
         Some(Self { asks: true, ..Self::default() })
     }
+}
+
+/// What a command empties.
+#[derive(Debug, Default)]
+pub(crate) enum Clears {
+    #[default]
+    Nothing,
+    /// All that the tool keeps.
+    Everything,
+    /// One of its directories, by its path.
+    This(&'static str),
+}
+
+/// What a command has to do with an index that must have been fetched before anything can be installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Index {
+    #[default]
+    None,
+    /// It fetches it.
+    Fetches,
+    /// It reads what was fetched before.
+    Reads,
 }
 
 /// What a cache holds.
@@ -111,6 +165,8 @@ pub(crate) enum Kind {
     Downloaded,
     /// What it can only download again, and looks at whenever it runs.
     Needed,
+    /// An index that another command of the tool must have fetched.
+    Index,
 }
 
 /// A directory in which a tool keeps something.
@@ -121,11 +177,21 @@ pub(crate) struct Cache {
     pub(crate) sharing: CacheSharing,
     pub(crate) purpose: CachePurpose,
     pub(crate) kind: Kind,
-    pub(crate) env: Vec<(String, String)>,
-    pub(crate) files: Vec<(String, String)>,
-    pub(crate) requires: Option<String>,
+    /// What else the step gets with it, given the directory.
+    pub(crate) setup: Option<fn(&CacheDirectory) -> Setup>,
     /// The directories that the tool leaves alone because of it; the directory itself if empty.
-    pub(crate) instead_of: Vec<CacheDirectory>,
+    pub(crate) instead_of: &'static [(&'static str, Kind)],
+    /// One of them, which the tool itself empties in a root that has a file of this path.
+    pub(crate) emptied_by: Option<(&'static str, &'static str)>,
+}
+
+/// What a step gets with a cache.
+#[derive(Debug, Default)]
+pub(crate) struct Setup {
+    /// Variables that lead the tool there.
+    pub(crate) env: Vec<(String, String)>,
+    /// Small files in it, by path below it.
+    pub(crate) files: Vec<(String, String)>,
 }
 
 impl Cache {
@@ -137,10 +203,9 @@ impl Cache {
             sharing: CacheSharing::Shared,
             purpose: CachePurpose::Pure,
             kind,
-            env: Vec::new(),
-            files: Vec::new(),
-            requires: None,
-            instead_of: Vec::new(),
+            setup: None,
+            instead_of: &[],
+            emptied_by: None,
         }
     }
 
@@ -149,9 +214,16 @@ impl Cache {
         Self { purpose: CachePurpose::Output, ..Self::pure(directory, name.to_owned(), Kind::Downloaded) }
     }
 
+    /// The same for one step at a time.
+    pub(crate) fn locked(self) -> Self {
+        Self { sharing: CacheSharing::Locked, ..self }
+    }
+
     /// The directories in which the tool leaves nothing because of it.
-    pub(crate) fn covers(&self) -> &[CacheDirectory] {
-        if self.instead_of.is_empty() { std::slice::from_ref(&self.directory) } else { &self.instead_of }
+    pub(crate) fn covers(&self) -> impl Iterator<Item = (CacheDirectory, Kind)> {
+        let itself = self.instead_of.is_empty().then(|| (self.directory.clone(), self.kind));
+        let absolute = |path: &str| CacheDirectory::Absolute(path.to_owned());
+        itself.into_iter().chain(self.instead_of.iter().map(move |(path, kind)| (absolute(path), *kind)))
     }
 }
 
@@ -161,9 +233,41 @@ impl Place<'_> {
         name.to_owned()
     }
 
-    /// The id of a cache that steps on one base image share: what is in it fits the base's libraries.
+    /// The id of a cache that steps on one base image share.
     pub(crate) fn on_base(&self, name: &str) -> String {
         format!("{name}/{}/{}", self.base, self.platform)
+    }
+
+    /// The id of a cache of what was compiled: steps share it that have one base image and the same packages on top of it.
+    pub(crate) fn on_system(&self, name: &str) -> String {
+        format!("{name}/{}{}/{}", self.base, self.system, self.platform)
+    }
+
+    /// The directory that one of the variables names, else one below the home directory.
+    pub(crate) fn directory(&self, command: &Command, variables: &[&str], otherwise: &str) -> Option<CacheDirectory> {
+        for variable in variables {
+            match command.variable(variable, self.around) {
+                Value::Known("") | Value::Unset => {}
+                Value::Known(text) => return command.directory(text),
+                Value::Unknown => return None,
+            }
+        }
+        self.home(command, otherwise)
+    }
+
+    /// Whether a variable has, or may have, any value at all.
+    pub(crate) fn may_be_set(&self, command: &Command, variable: &str) -> bool {
+        !matches!(command.variable(variable, self.around), Value::Unset | Value::Known(""))
+    }
+
+    /// Whether a variable has, or may have, a value that stands for yes.
+    pub(crate) fn may_be_true(&self, command: &Command, variable: &str) -> bool {
+        let no = ["", "0", "false", "no", "off", "n", "f"];
+        match command.variable(variable, self.around) {
+            Value::Unset => false,
+            Value::Known(text) => !no.contains(&text.to_ascii_lowercase().as_str()),
+            Value::Unknown => true,
+        }
     }
 
     /// A directory below the home of whoever runs the command.
@@ -182,6 +286,22 @@ impl Place<'_> {
             Value::Unknown => None,
         }
     }
+}
+
+/// The value of `--name VALUE` or `--name=VALUE`, the last one. `Err` if it cannot be told.
+pub(crate) fn option<'c>(args: &'c [Word], names: &[&str]) -> Result<Option<&'c str>, ()> {
+    let mut found = None;
+    let mut rest = args.iter();
+    while let Some(word) = rest.next() {
+        if names.contains(&word.text.as_str()) {
+            found = Some(rest.next().and_then(Word::get).ok_or(())?);
+        } else if let Some((name, value)) = word.text.split_once('=')
+            && names.contains(&name)
+        {
+            found = Some(if word.known { value } else { return Err(()) });
+        }
+    }
+    Ok(found)
 }
 
 /// Whether one of the flags is given, or may be.

@@ -1,0 +1,340 @@
+//! One step: what its commands are, what that has to do with the directories of other steps, and which caches it gets.
+
+use super::mentions::{Directories, Directory, Mask, Mentions};
+use super::policy::After;
+use super::shell::Command;
+use super::step::Step;
+use super::tool::{Cache, Clears, Index, Kind, Place, TOOLS, Tool, Use};
+use crate::AutoCacheMode;
+use kiln_graph::{AutoCache, CacheDirectory, CachePurpose, Exec, MountKind, Network};
+
+/// A step that names a tool, or stands on one that does.
+pub(super) struct Candidate<'a> {
+    step: Step<'a>,
+    /// What each of its commands is to the rules.
+    uses: Vec<Vec<(&'static Tool, Use)>>,
+    /// What the step may get.
+    caches: Vec<Proposal>,
+    is_root: bool,
+    said: Mentions,
+}
+
+struct Proposal {
+    label: String,
+    tool: &'static str,
+    cache: Cache,
+    /// The directories in which the step then leaves nothing.
+    mask: Mask,
+}
+
+impl<'a> Candidate<'a> {
+    /// Asks the rules. `system` tells stages apart by the packages that were installed, and takes those of this step.
+    pub(super) fn new(
+        step: Step<'a>,
+        base: &str,
+        platform: &str,
+        system: &mut Option<u64>,
+        directories: &mut Directories,
+    ) -> Self {
+        let is_root = is_root(step.exec);
+        if step.commands.iter().flatten().any(|command| command.name().is_some_and(installs_packages)) {
+            *system = Some(fingerprint(system.unwrap_or_default(), step.text, &step.exec.args));
+        }
+        let suffix = system.map(|system| format!("+{:08x}", system >> 32)).unwrap_or_default();
+        let place = Place { around: &step.around, base, platform, system: &suffix, is_root };
+        let mut uses = Vec::new();
+        let mut caches: Vec<Proposal> = Vec::new();
+        for command in step.commands.iter().flatten() {
+            let recognised: Vec<(&'static Tool, Use)> =
+                TOOLS.iter().filter_map(|tool| Some((*tool, (tool.recognise)(command, &place)?))).collect();
+            for (tool, found) in &recognised {
+                for cache in &found.caches {
+                    let is_known = |known: &Proposal| {
+                        let known = &known.cache;
+                        known.directory == cache.directory
+                            && known.purpose == cache.purpose
+                            && known.instead_of == cache.instead_of
+                    };
+                    if !caches.iter().any(is_known) {
+                        let mask = cache.covers().fold(0, |mask, (directory, kind)| {
+                            mask | directories.bit(&directory, is_root, tool.name, kind).unwrap_or_default()
+                        });
+                        let (label, tool, cache) = (found.label.clone(), tool.name, cache.clone());
+                        caches.push(Proposal { label, tool, cache, mask });
+                    }
+                }
+            }
+            uses.push(recognised);
+        }
+        caches.retain(|proposal| proposal.mask != 0);
+        Self { step, uses, caches, is_root, said: Mentions::default() }
+    }
+
+    /// Finds out what the step says of all directories, once they are known.
+    pub(super) fn listen(&mut self, directories: &Directories) {
+        let own: Vec<Vec<&'static str>> =
+            self.uses.iter().map(|found| found.iter().map(|(tool, _)| tool.name).collect()).collect();
+        self.said = directories.mentions(&self.step, &own, self.is_root);
+    }
+
+    /// Drops what an earlier step left in its layer because later ones look at it; `left` takes what this one looks at.
+    pub(super) fn leave_to_earlier(&mut self, left: &mut Mask) {
+        let before = *left;
+        self.caches.retain(|Proposal { cache, mask, .. }| {
+            if cache.kind == Kind::Needed {
+                *left |= mask;
+            }
+            cache.kind != Kind::Needed || mask & before == 0
+        });
+    }
+
+    fn commands(&self) -> impl Iterator<Item = (&Command, &[(&'static Tool, Use)])> {
+        self.step.commands.iter().flatten().zip(self.uses.iter().map(Vec::as_slice))
+    }
+
+    /// What this step has to do with directories that steps before it may have left something in.
+    pub(super) fn after(&self, directories: &Directories) -> After {
+        let mut after = After { blocked: self.said.reads, taken: self.said.takes, ..After::default() };
+        let of = |tool: &str, holds: fn(&Directory) -> bool| {
+            directories.mask(|directory| directory.tool == tool && holds(directory))
+        };
+        let downloads: fn(&Directory) -> bool = |directory| directory.kind != Kind::Made;
+        let offline = self.step.exec.network == Network::None;
+        for (command, recognised) in self.commands() {
+            if recognised.is_empty() && !runs_nothing_else(command) {
+                after.wanted = Mask::MAX;
+            }
+            for (tool, found) in recognised {
+                if !found.caches.is_empty() || found.offline {
+                    after.wanted |= of(tool.name, |directory| directory.kind != Kind::Index);
+                }
+                if found.asks {
+                    after.blocked |= of(tool.name, |_| true);
+                }
+                if found.offline || offline {
+                    after.blocked |= of(tool.name, downloads);
+                }
+                if found.index == Index::Reads && !self.fetches_first(tool.name) {
+                    after.blocked |= of(tool.name, |directory| directory.kind == Kind::Index);
+                }
+            }
+        }
+        if self.step.commands.is_none() {
+            after.wanted = Mask::MAX;
+        }
+        if offline && after.wanted == Mask::MAX {
+            after.blocked |= directories.mask(downloads);
+        }
+        let known = |name: &str| TOOLS.iter().any(|tool| tool.variables.contains(&name));
+        for (name, value) in &self.step.exec.env {
+            if value.starts_with('/') && !value.contains(':') && !known(name) {
+                after.blocked |= directories.in_or_at(value);
+            }
+        }
+        after.configures = CONFIGURATION.iter().any(|fragment| self.step.says(fragment));
+        after
+    }
+
+    /// Whether the tool's index is fetched before anything could read it.
+    fn fetches_first(&self, name: &str) -> bool {
+        for (command, recognised) in self.commands() {
+            let index = recognised.iter().find(|(tool, _)| tool.name == name).map(|(_, found)| found.index);
+            match index {
+                Some(Index::Fetches) if command.certain => return true,
+                Some(Index::Reads) => return false,
+                None if recognised.is_empty() && !runs_nothing_else(command) => return false,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// The caches that the step gets.
+    pub(super) fn decide(
+        &self,
+        after: After,
+        in_image: bool,
+        mode: AutoCacheMode,
+        directories: &Directories,
+    ) -> Vec<AutoCache> {
+        if self.caches.is_empty() || mode == AutoCacheMode::Off || (in_image && mode == AutoCacheMode::Safe) {
+            return Vec::new();
+        }
+        let alone = after.configures || self.may_download_alone();
+        let guarded = directories.mask(|directory| match directory.kind {
+            Kind::Made => false,
+            Kind::Downloaded => alone,
+            Kind::Needed | Kind::Index => true,
+        });
+        let indexes = directories.mask(|directory| directory.kind == Kind::Index);
+        let mut given: Vec<AutoCache> = Vec::new();
+        for proposal in &self.caches {
+            let Proposal { label, tool, cache, mask } = proposal;
+            let mut requires = None;
+            let allowed = if cache.purpose == CachePurpose::Output {
+                mode == AutoCacheMode::All
+                    && !in_image
+                    && mask & (after.taken | self.said.takes | self.said.removes) == 0
+            } else {
+                let redirected = !cache.instead_of.is_empty();
+                // What the step empties by itself nobody could have found after it.
+                let emptied = if redirected { self.said.empties } else { 0 };
+                let named = self.said.reads | if redirected { 0 } else { self.said.removes | self.said.makes };
+                let missed = (after.blocked | (after.wanted & guarded)) & !emptied;
+                let mut stays = mask & !emptied;
+                if let Some((directory, path)) = &cache.emptied_by
+                    && in_image
+                    && let Some(bit) = directories.known(directory, tool, Kind::Downloaded)
+                    && stays & bit != 0
+                {
+                    stays &= !bit;
+                    requires = Some((*path).to_owned());
+                }
+                let order = mask & indexes == 0 || self.fetches_first(tool);
+                mask & (named | missed) == 0 && order && (!in_image || (redirected && stays == 0))
+            };
+            // Of those with one id the first that may be given is: what the others would hold is in it.
+            let is_new = cache.purpose == CachePurpose::Output || !given.iter().any(|known| known.id == cache.id);
+            if allowed && is_new && !self.clears(proposal, directories) && !self.has_mount(cache) {
+                let setup = cache.setup.map(|setup| setup(&cache.directory)).unwrap_or_default();
+                given.push(AutoCache {
+                    command: label.clone(),
+                    directory: cache.directory.clone(),
+                    id: cache.id.clone(),
+                    sharing: cache.sharing,
+                    purpose: cache.purpose,
+                    env: setup.env,
+                    files: setup.files,
+                    requires,
+                });
+            }
+        }
+        // What lies in an output comes and goes with it.
+        let outputs: Vec<CacheDirectory> = given
+            .iter()
+            .filter(|cache| cache.purpose == CachePurpose::Output)
+            .map(|cache| cache.directory.clone())
+            .collect();
+        given.retain(|cache| {
+            cache.purpose == CachePurpose::Output || !outputs.iter().any(|output| is_in(&cache.directory, output))
+        });
+        given
+    }
+
+    /// Whether a command of the step empties the cache, tells what is in it, or needs what earlier steps downloaded.
+    fn clears(&self, proposal: &Proposal, directories: &Directories) -> bool {
+        let offline = self.step.exec.network == Network::None;
+        let downloads = proposal.cache.kind != Kind::Made;
+        self.uses.iter().flatten().filter(|(tool, _)| tool.name == proposal.tool).any(|(tool, found)| {
+            match &found.clears {
+                _ if found.asks || (downloads && (found.offline || offline)) => true,
+                Clears::Nothing => false,
+                Clears::Everything => true,
+                Clears::This(directory) => directories
+                    .known(directory, tool.name, Kind::Downloaded)
+                    .is_some_and(|bit| proposal.mask & bit != 0),
+            }
+        })
+    }
+
+    /// Whether the step has a mount of its own there.
+    fn has_mount(&self, cache: &Cache) -> bool {
+        let mut own = Directories::default();
+        for directory in cache.covers().map(|(directory, _)| directory).chain([cache.directory.clone()]) {
+            own.bit(&directory, self.is_root, "", cache.kind);
+        }
+        self.step.exec.mounts.iter().any(|mount| own.at(&mount.target) != 0)
+    }
+
+    /// Whether the step has something that downloads may take and later steps may lack.
+    fn may_download_alone(&self) -> bool {
+        let exec = self.step.exec;
+        let lent = exec.mounts.iter().any(|mount| match &mount.kind {
+            MountKind::Secret { .. } | MountKind::Ssh { .. } => true,
+            MountKind::Bind { .. } => CONFIGURATION.iter().any(|fragment| mount.target.contains(fragment)),
+            MountKind::Cache { .. } | MountKind::Tmpfs { .. } => false,
+        });
+        let mut fragments = CONFIGURATION.iter().chain(SOURCES);
+        lent || exec.network == Network::Host || fragments.any(|fragment| self.step.says(fragment))
+    }
+}
+
+fn is_root(exec: &Exec) -> bool {
+    let user = exec.user.as_deref().unwrap_or_default();
+    matches!(user.split(':').next(), None | Some("" | "root" | "0"))
+}
+
+fn is_in(inner: &CacheDirectory, outer: &CacheDirectory) -> bool {
+    match (inner, outer) {
+        (CacheDirectory::Absolute(inner), CacheDirectory::Absolute(outer))
+        | (CacheDirectory::Home(inner), CacheDirectory::Home(outer)) => {
+            inner.strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        }
+        _ => false,
+    }
+}
+
+fn installs_packages(name: &str) -> bool {
+    matches!(name, "apt-get" | "apt" | "apk" | "dnf" | "dnf5" | "yum" | "microdnf" | "zypper" | "pacman" | "aptitude")
+}
+
+/// FNV-1a, which is the same for every version of kiln.
+fn fingerprint(before: u64, text: &str, args: &[String]) -> u64 {
+    let bytes = args.iter().flat_map(|arg| arg.bytes()).chain(text.bytes());
+    bytes.fold(before ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// What files that hold credentials or registries are called, and what writes them.
+const CONFIGURATION: &[&str] = &[
+    ".npmrc",
+    ".yarnrc",
+    ".netrc",
+    "pip.conf",
+    ".pypirc",
+    ".git-credentials",
+    "git config",
+    "insteadOf",
+    "auth.json",
+    "settings.xml",
+    "credentials",
+    "uget.",
+    "bunfig",
+    "config set",
+    " login",
+    "bundle config",
+    "gradle.properties",
+];
+
+/// What names a registry or a token for one command.
+const SOURCES: &[&str] = &[
+    "TOKEN",
+    "PASSW",
+    "SECRET",
+    "_AUTH",
+    "_KEY",
+    "INDEX_URL",
+    "REGISTR",
+    "GOPROXY",
+    "GOPRIVATE",
+    "--registry",
+    "index-url",
+    "--token",
+    " -i http",
+];
+
+/// Whether a program only does what it is asked, and never runs a tool on its own.
+fn runs_nothing_else(command: &Command) -> bool {
+    #[rustfmt::skip]
+    let known = matches!(
+        command.name(),
+        Some(
+            "echo" | "printf" | "cd" | "pushd" | "popd" | "test" | "[" | "true" | "false" | ":" | "mkdir" | "rmdir" | "rm" | "cp" | "mv"
+                | "ln" | "cat" | "head" | "tail" | "touch" | "chown" | "chmod" | "chgrp" | "ls" | "grep" | "sed" | "tar" | "gzip" | "gunzip"
+                | "unzip" | "useradd" | "adduser" | "groupadd" | "addgroup" | "usermod" | "id" | "whoami" | "uname" | "nproc" | "which"
+                | "type" | "command" | "curl" | "wget" | "sha256sum" | "md5sum" | "strip" | "upx" | "du" | "df" | "date" | "sleep" | "tee"
+                | "sort" | "tr" | "cut" | "wc" | "file" | "ldd" | "stat" | "dirname" | "basename" | "realpath" | "readlink" | "env"
+                | "install" | "dpkg" | "update-ca-certificates" | "ldconfig" | "base64" | "jq" | "diff" | "cmp" | "." | "source" | "gpg"
+        )
+    );
+    known
+}
