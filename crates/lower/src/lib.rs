@@ -33,7 +33,9 @@ mod settings;
 mod stage;
 mod target;
 
-pub use auto_cache::{AutoCacheMode, AutoCacheRule, Documented, rules as auto_cache_rules};
+pub use auto_cache::{
+    AutoCacheMode, AutoCacheRule, Documented, RecommendedMount, recommended_mounts, rules as auto_cache_rules,
+};
 pub use error::{ErrorKind, LowerError, Warning};
 pub use image_config::{ContainerConfig, DEFAULT_PATH, Empty, HealthConfig, History, ImageConfig, RootFs};
 pub use images::{ImageRequest, ImageResolver, LayoutRequest, ResolveError, ResolvedImage};

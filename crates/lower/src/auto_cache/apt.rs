@@ -111,6 +111,16 @@ fn caches(place: &Place<'_>) -> Vec<Cache> {
     ]
 }
 
+/// The directories of APT's own in whose place a cache is mounted there.
+pub(super) fn own_directories(mount: &str) -> Option<&'static [&'static str]> {
+    match mount {
+        BOTH_MOUNT => Some(&["/var/cache/apt", "/var/lib/apt/lists"]),
+        ARCHIVES_MOUNT => Some(&["/var/cache/apt"]),
+        LISTS_MOUNT => Some(&["/var/lib/apt/lists"]),
+        _ => None,
+    }
+}
+
 /// The configuration that leads APT to the cache, and the directories that it does not make itself.
 fn setup(directory: &CacheDirectory) -> Setup {
     let (CacheDirectory::Absolute(mount) | CacheDirectory::Home(mount)) = directory;

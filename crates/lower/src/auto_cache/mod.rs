@@ -10,6 +10,7 @@
 mod candidate;
 mod mentions;
 mod policy;
+mod recommend;
 mod shell;
 mod step;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod uv;
 mod yarn;
 
 pub(crate) use policy::give;
+pub use recommend::{RecommendedMount, recommended_mounts};
 pub use tool::{AutoCacheRule, Documented, rules};
 
 /// Which caches steps get without asking for them.

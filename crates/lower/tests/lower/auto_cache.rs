@@ -375,3 +375,30 @@ fn no_key_depends_on_it() {
     };
     assert_eq!(definitions(AutoCacheMode::Off), definitions(AutoCacheMode::All));
 }
+
+#[test]
+fn mounts_that_do_the_same() {
+    let recommended = |text: &str| {
+        let lowered = lower_with(text, &options(), &Images::default());
+        let mut lines = Vec::new();
+        for vertex in lowered.graph.vertices() {
+            let Op::Exec(exec) = &vertex.op else { continue };
+            for mount in kiln_lower::recommended_mounts(exec) {
+                let id = mount.id.map(|id| format!("id={id},")).unwrap_or_default();
+                let variable = mount.variable.map(|name| format!(" ENV {name}")).unwrap_or_default();
+                lines.push(format!("{}: {id}target={} {:?}{variable}", mount.command, mount.target, mount.sharing));
+            }
+        }
+        lines.join("\n")
+    };
+    assert_eq!(recommended(BASELINE), "go build: target=/root/.cache/go-build Shared ENV GOCACHE");
+    let user = "USER app\nENV HOME=/home/app\nRUN npm ci";
+    assert_eq!(recommended(&builder(user)), "npm ci: target=/home/app/.npm/_cacache Shared");
+    assert_eq!(recommended(&builder("USER app\nRUN npm ci")), "", "nobody knows the home directory");
+    assert_eq!(
+        recommended(&builder("RUN apt-get update && apt-get install -y x && rm -rf /var/lib/apt/lists/*")),
+        "apt-get update: id=apt-golang-1.25,target=/var/cache/apt Locked\n\
+         apt-get update: id=apt-lists-golang-1.25,target=/var/lib/apt/lists Locked"
+    );
+    assert_eq!(recommended("FROM golang\nRUN go build\n"), "", "the image would lack what it has");
+}
