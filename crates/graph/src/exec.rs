@@ -1,6 +1,6 @@
 //! The exec op: one process in a tree.
 
-use crate::Port;
+use crate::{Port, Variables};
 use serde::{Deserialize, Serialize};
 
 /// One process in a root filesystem.
@@ -10,8 +10,8 @@ pub struct Exec {
     pub root: Option<Port>,
     /// The program and its arguments.
     pub args: Vec<String>,
-    /// The environment, in order, without duplicates.
-    pub env: Vec<(String, String)>,
+    /// The environment.
+    pub env: Variables,
     /// Environment that the process sees but that says nothing about the result: proxy arguments. Not part of any key.
     pub transparent_env: Vec<(String, String)>,
     /// Absolute working directory.

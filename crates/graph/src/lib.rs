@@ -15,6 +15,7 @@ mod graph;
 mod http;
 mod platform;
 mod source;
+mod variables;
 
 pub use exec::{
     AutoCache, CacheDirectory, CachePurpose, CacheSharing, Exec, HostEntry, Mount, MountKind, Network, Resources,
@@ -26,6 +27,7 @@ pub use graph::{Graph, Label, Vertex, VertexId};
 pub use http::{HttpFile, without_credentials};
 pub use platform::{ParsePlatformError, Platform};
 pub use source::{Image, ImageLocation, Local, Source};
+pub use variables::Variables;
 
 use serde::{Deserialize, Serialize};
 

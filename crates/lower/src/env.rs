@@ -1,11 +1,12 @@
 //! An environment: names and values in the order in which the names first appeared, each name once.
 
+use kiln_graph::Variables;
 use std::collections::HashMap;
 
 /// Variables in the order of their first appearance.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Env {
-    entries: Vec<(String, String)>,
+    entries: Variables,
     places: HashMap<String, usize>,
 }
 
@@ -18,16 +19,17 @@ impl Env {
     /// Sets a variable; one that is there keeps its place.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         match self.places.get(name) {
-            Some(&place) => value.clone_into(&mut self.entries[place].1),
+            Some(&place) if self.entries[place].1 == value => {}
+            Some(&place) => value.clone_into(&mut self.entries.to_mut()[place].1),
             None => {
                 self.places.insert(name.to_owned(), self.entries.len());
-                self.entries.push((name.to_owned(), value.to_owned()));
+                self.entries.to_mut().push((name.to_owned(), value.to_owned()));
             }
         }
     }
 
     /// The variables in order.
-    pub(crate) fn entries(&self) -> &[(String, String)] {
+    pub(crate) fn entries(&self) -> &Variables {
         &self.entries
     }
 }

@@ -43,10 +43,7 @@ pub(crate) fn expand_line(line: &str, escape: char, env: &Env) -> String {
 
 /// A RUN as progress shows it: variables that are set replaced, those that may be the shell's left as they are.
 pub(crate) fn expand_run_line(line: &str, escape: char, env: &Env) -> String {
-    match words::expand_command(line, escape, &lookup(env)) {
-        Ok(expanded) => expanded.text,
-        Err(_) => line.to_owned(),
-    }
+    words::expand_command(line, escape, &lookup(env)).unwrap_or_else(|_| line.to_owned())
 }
 
 /// How the word functions ask for a variable.

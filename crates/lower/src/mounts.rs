@@ -47,7 +47,7 @@ pub(crate) fn lower(
     if let Some(socket) = sockets.into_iter().next()
         && !exec.env.iter().any(|(name, _)| name == SSH_VARIABLE)
     {
-        exec.env.push((SSH_VARIABLE.to_owned(), socket));
+        exec.env.to_mut().push((SSH_VARIABLE.to_owned(), socket));
     }
     Ok(())
 }

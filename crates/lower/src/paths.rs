@@ -5,18 +5,22 @@
 
 /// A path as an absolute one without `.`, `..`, doubled or trailing slashes; relative ones are joined to `dir`.
 pub(crate) fn absolute(dir: &str, path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
     let base = if path.starts_with('/') { "" } else { dir };
+    let mut full = String::with_capacity(base.len() + path.len() + 2);
     for part in base.split('/').chain(path.split('/')) {
         match part {
             "" | "." => {}
-            ".." => {
-                parts.pop();
+            ".." => full.truncate(full.rfind('/').unwrap_or(0)),
+            name => {
+                full.push('/');
+                full.push_str(name);
             }
-            name => parts.push(name),
         }
     }
-    format!("/{}", parts.join("/"))
+    if full.is_empty() {
+        full.push('/');
+    }
+    full
 }
 
 /// The destination of COPY and ADD: absolute, with a trailing slash where the text says that it is a directory.

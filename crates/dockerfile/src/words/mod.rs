@@ -78,8 +78,13 @@ pub fn expand_heredoc(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Resul
 ///
 /// # Errors
 /// As [`expand`].
-pub fn expand_command(line: &str, escape: char, env: &dyn Fn(&str) -> Option<String>) -> Result<Expanded, ExpandError> {
-    Lexer::new(line, Options { escape, keep_quotes: true, keep_unset: true, ..Options::default() }, env).run()
+pub fn expand_command(line: &str, escape: char, env: &dyn Fn(&str) -> Option<String>) -> Result<String, ExpandError> {
+    // Most lines have nothing to expand.
+    if !line.contains(['$', '\'', '"', escape]) && line.len() <= MAX_LENGTH {
+        return Ok(line.to_owned());
+    }
+    let options = Options { escape, keep_quotes: true, keep_unset: true, ..Options::default() };
+    Ok(Lexer::new(line, options, env).run()?.text)
 }
 
 /// How a part of an instruction is expanded.

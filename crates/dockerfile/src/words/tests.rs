@@ -183,5 +183,5 @@ fn arguments_are_split_into_words() {
 #[test]
 fn commands_are_shown_with_what_is_known() {
     let shown = expand_command("echo \"$HOME\" '$HOME' $NO ${NO:-x} ${NO:0:2}", '\\', &env).unwrap();
-    assert_eq!(shown.text, "echo \"/root\" '$HOME' $NO ${NO:-x} ${NO:0:2}");
+    assert_eq!(shown, "echo \"/root\" '$HOME' $NO ${NO:-x} ${NO:0:2}");
 }

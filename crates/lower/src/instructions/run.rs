@@ -19,7 +19,7 @@ pub(super) fn lower(step: &mut Step<'_>, run: &Run) -> Result<(), LowerError> {
     let user = &step.stage.config.config.user;
     let mut exec = Exec {
         root: step.stage.head.map(|head| ports.of(head)),
-        env: step.stage.env.entries().to_vec(),
+        env: step.stage.env.entries().clone(),
         cwd: step.workdir(),
         user: (!user.is_empty()).then(|| user.clone()),
         hostname: step.build.settings.hostname.clone(),

@@ -18,7 +18,7 @@ pub(crate) struct NetworkFiles {
 
 /// The environment: the step's own, `PATH` and `HOME` where it has none, and what mounts and proxies add.
 pub(crate) fn variables(exec: &Exec, user: &ProcessUser, from_mounts: &[(String, String)]) -> Vec<(String, String)> {
-    let mut variables = exec.env.clone();
+    let mut variables = exec.env.to_vec();
     let has = |variables: &[(String, String)], name: &str| variables.iter().any(|(known, _)| known == name);
     // Who builds knows the proxy better than the Dockerfile; what a mount sets was asked for by this very step.
     for (name, value) in exec.transparent_env.iter().chain(from_mounts) {
