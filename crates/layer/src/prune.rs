@@ -1,5 +1,7 @@
 //! What a RUN leaves in the overlay's upper directory, made into a layer: overlayfs keeps notes of its own there, and
 //! copies up what was merely touched. Without them the layer says what changed, and a step that changes nothing leaves nothing.
+//! A directory that was made anew in a base's place is opaque to overlayfs; here it becomes one whiteout for each name that is no
+//! longer in it, as in BuildKit's layers, so no layer made by a step has opaque directories.
 
 use crate::at;
 use crate::overlay::Namespace;
@@ -8,7 +10,7 @@ use crate::tree::{Entry, Tree, TreeError};
 use crate::walk::{Visit, Walk};
 use crate::writing::timestamps;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -37,16 +39,17 @@ pub enum PruneError {
     },
 }
 
-/// Removes from the upper directory `upper` what says nothing about the base that it was mounted over: directories and files
-/// that don't differ from the base's (mode, owner, attributes, time, bytes), whiteouts of what the base doesn't have,
-/// opaque marks that hide nothing, and overlayfs's other attributes. Directories that stay keep their times. Fails once `stop` is true.
+/// Removes from the upper directory `upper` what says nothing about the base that it was mounted over: files that don't differ
+/// from the base's (mode, owner, attributes, time, bytes), empty directories that don't (but for their time), whiteouts of what
+/// the base doesn't have, and overlayfs's own attributes. Whiteouts take the place of opaque marks. Directories that stay keep
+/// their times. Fails once `stop` is true.
 ///
 /// # Errors
 /// [`PruneError`].
 pub fn prune_unchanged(upper: &Path, base: &dyn Tree, stop: &AtomicBool) -> Result<(), PruneError> {
     let namespace = Namespace::of_process();
     let mut pruning =
-        Pruning { base, namespace, stop, opaque: HashSet::new(), directories: Vec::new(), touched: HashSet::new() };
+        Pruning { base, namespace, stop, replaced: HashSet::new(), directories: Vec::new(), touched: HashSet::new() };
     let mut walk = Walk::new(upper)?;
     let root = Arc::clone(walk.root());
     let root_entry = at::entry_of_fd(root.as_fd()).map_err(|e| TreeError::io("stat", upper, e))?;
@@ -62,8 +65,8 @@ struct Pruning<'a> {
     base: &'a dyn Tree,
     namespace: Namespace,
     stop: &'a AtomicBool,
-    /// Opaque directories: what the base has below them can't be seen.
-    opaque: HashSet<PathBuf>,
+    /// Directories that are there in the place of the base's.
+    replaced: HashSet<PathBuf>,
     /// Parents before what they hold.
     directories: Vec<(PathBuf, Entry)>,
     /// Directories out of which something was taken, which changed their time.
@@ -74,20 +77,16 @@ impl Pruning<'_> {
     fn visit(&mut self, visit: &Visit) -> Result<(), PruneError> {
         let path = &visit.path;
         let host_path = at::proc_path(visit.parent.as_fd(), &visit.name);
-        if self.strip(path, &host_path)? {
-            if self.below(path)?.is_some_and(|below| below.is_directory()) {
-                self.opaque.insert(path.clone());
-            } else {
-                // The kernel marks new directories too, to save itself lookups.
-                rustix::fs::lremovexattr(&host_path, self.namespace.opaque())
-                    .map_err(|e| TreeError::io("remove an attribute of", path, e))?;
+        let opaque = self.strip(path, &host_path)?;
+        let below = self.base.entry(path)?;
+        if let Some(directory) = &visit.directory {
+            let hides = opaque || self.replaced.contains(&parent(path));
+            if hides && below.is_some_and(|below| below.is_directory()) {
+                self.hide_one_by_one(directory.as_fd(), path)?;
             }
-        }
-        if visit.directory.is_some() {
             self.directories.push((path.clone(), visit.entry.clone()));
             return Ok(());
         }
-        let below = self.below(path)?;
         let says_nothing = match below {
             None => visit.entry.is_whiteout(),
             Some(below) => self.is_same_file(visit, &below)?,
@@ -107,31 +106,38 @@ impl Pruning<'_> {
         for name in at::list_names(|list| rustix::fs::llistxattr(host_path, list)).map_err(failed)? {
             let Some(own) = name.as_bytes().strip_prefix(self.namespace.prefix().as_bytes()) else { continue };
             match own {
-                b"opaque" => opaque = true,
                 b"redirect" | b"metacopy" => {
                     let (path, attribute) = (path.to_owned(), name.to_string_lossy().into_owned());
                     return Err(PruneError::Refers { path, attribute });
                 }
-                _ => rustix::fs::lremovexattr(host_path, &name)
-                    .map_err(|e| TreeError::io("remove an attribute of", path, e))?,
+                _ => {
+                    opaque |= own == b"opaque";
+                    rustix::fs::lremovexattr(host_path, &name)
+                        .map_err(|e| TreeError::io("remove an attribute of", path, e))?;
+                }
             }
         }
         Ok(opaque)
     }
 
-    /// What of the base could be seen at this path, were it not for the upper directory's own entry.
-    fn below(&self, path: &Path) -> Result<Option<Entry>, TreeError> {
-        if path.ancestors().skip(1).any(|above| self.opaque.contains(above)) {
-            return Ok(None);
+    /// Makes a whiteout for everything that the base has in the directory and the layer has not.
+    fn hide_one_by_one(&mut self, directory: BorrowedFd<'_>, path: &Path) -> Result<(), TreeError> {
+        for (name, _) in self.base.children(path)? {
+            match rustix::fs::mknodat(directory, &name, FileType::CharacterDevice, Mode::empty(), 0) {
+                Ok(()) => self.touched.insert(path.to_owned()),
+                Err(Errno::EXIST) => continue,
+                Err(error) => return Err(TreeError::io("hide", &path.join(&name), error)),
+            };
         }
-        self.base.entry(path)
+        self.replaced.insert(path.to_owned());
+        Ok(())
     }
 
-    /// Whether a file is a mere copy of the base's. One that has several names in the
-    /// upper directory is left alone: the base's may have fewer.
+    /// Whether a file is a mere copy of the base's. Whether it has other names does not matter: as in BuildKit's layers, a new name
+    /// of a base's file is a file of its own.
     fn is_same_file(&self, visit: &Visit, below: &Entry) -> Result<bool, TreeError> {
         let upper = &visit.entry;
-        if upper.is_whiteout() || !is_same_entry(upper, below) || upper.nlink > 1 {
+        if upper.is_whiteout() || !is_same_entry(upper, below) || upper.mtime != below.mtime {
             return Ok(false);
         }
         let failed = |e| TreeError::io("read the attributes of", &visit.path, e);
@@ -169,10 +175,7 @@ impl Pruning<'_> {
     }
 
     fn is_same_directory(&self, root: BorrowedFd<'_>, path: &Path, entry: &Entry) -> Result<bool, PruneError> {
-        if self.opaque.contains(path) {
-            return Ok(false);
-        }
-        let Some(below) = self.below(path)? else { return Ok(false) };
+        let Some(below) = self.base.entry(path)? else { return Ok(false) };
         if !is_same_entry(entry, &below) {
             return Ok(false);
         }
@@ -194,11 +197,7 @@ impl Pruning<'_> {
 }
 
 fn is_same_entry(upper: &Entry, below: &Entry) -> bool {
-    upper.kind == below.kind
-        && upper.mode == below.mode
-        && upper.uid == below.uid
-        && upper.gid == below.gid
-        && upper.mtime == below.mtime
+    upper.kind == below.kind && upper.mode == below.mode && upper.uid == below.uid && upper.gid == below.gid
 }
 
 fn have_same_bytes(mut one: FileReader<'_>, mut other: FileReader<'_>) -> std::io::Result<bool> {

@@ -4,6 +4,7 @@
 
 use crate::env::Env;
 use crate::image_config::{HealthConfig, History};
+use std::collections::BTreeSet;
 
 /// Says which builder's rules an entry follows. Tools look for it to tell an instruction from a shell command.
 const COMMENT: &str = "buildkit.dockerfile.v0";
@@ -90,17 +91,32 @@ fn is_printable(c: char) -> bool {
     format!("x{c}").escape_debug().count() == 2
 }
 
-/// A health check as Go's `%+v` prints the struct.
+/// A set of ports as Go's `%v` prints the map that Docker keeps them in: `map[443/tcp:{} 80/tcp:{}]`.
+pub(crate) fn port_set(ports: &[String]) -> String {
+    let sorted: BTreeSet<&str> = ports.iter().map(String::as_str).collect();
+    let pairs: Vec<String> = sorted.into_iter().map(|port| format!("{port}:{{}}")).collect();
+    format!("map[{}]", pairs.join(" "))
+}
+
+/// A health check as Go's `%q` prints a pointer to the struct: durations as quoted strings, the number as a character.
 pub(crate) fn healthcheck(check: &HealthConfig) -> String {
+    let [interval, timeout, start_period, start_interval] =
+        [check.interval, check.timeout, check.start_period, check.start_interval].map(|time| quote(&duration(time)));
     format!(
-        "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-        list(&check.test),
-        duration(check.interval),
-        duration(check.timeout),
-        duration(check.start_period),
-        duration(check.start_interval),
-        check.retries,
+        "HEALTHCHECK &{{{} {interval} {timeout} {start_period} {start_interval} {}}}",
+        quoted_list(&check.test),
+        quote_character(check.retries),
     )
+}
+
+/// A number as Go's `%q` prints it: the character of that code.
+fn quote_character(code: i64) -> String {
+    let c = u32::try_from(code).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+    match c {
+        '\'' => r"'\''".to_owned(),
+        '"' => r#"'"'"#.to_owned(),
+        c => format!("'{}'", quote(c.encode_utf8(&mut [0; 4])).trim_matches('"')),
+    }
 }
 
 /// Nanoseconds as Go's `time.Duration` prints them: `1h0m0s`, `1m30s`, `1.5s`, `300ms`, `0s`.
@@ -165,6 +181,29 @@ mod tests {
         }
         assert_eq!(quoted_list(&[]), "[]");
         assert_eq!(quoted_list(&["a b".into(), "c".into()]), r#"["a b" "c"]"#);
+    }
+
+    #[test]
+    fn ports_and_health_checks_as_go_prints_them() {
+        assert_eq!(port_set(&["80/tcp".into(), "443/tcp".into(), "80/tcp".into()]), "map[443/tcp:{} 80/tcp:{}]");
+        let check = |retries| HealthConfig {
+            test: vec!["CMD-SHELL".into(), "a \"b\"".into()],
+            interval: 90_000_000_000,
+            retries,
+            ..HealthConfig::default()
+        };
+        for (retries, character) in [
+            (0, r"'\x00'"),
+            (3, r"'\x03'"),
+            (10, r"'\n'"),
+            (34, r#"'"'"#),
+            (39, r"'\''"),
+            (65, "'A'"),
+            (-1, "'\u{fffd}'"),
+        ] {
+            let text = format!(r#"HEALTHCHECK &{{["CMD-SHELL" "a \"b\""] "1m30s" "0s" "0s" "0s" {character}}}"#);
+            assert_eq!(healthcheck(&check(retries)), text);
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     /// `size=N` of `/dev/shm`.
     pub(crate) shm_size: CString,
     pub(crate) unified_cgroups: bool,
+    /// Whether the kernel shows its memory, to which `/dev/core` then points.
+    pub(crate) kcore: bool,
     pub(crate) thermal_paths: &'static [CString],
     pub(crate) mounts: Vec<MountPlan>,
     pub(crate) cwd: CString,
@@ -162,6 +164,7 @@ impl Plan {
             hostname: spec.hostname.clone().into_bytes(),
             shm_size: c_string(spec.shm_size.to_string())?,
             unified_cgroups: crate::system::unified_cgroups(),
+            kcore: crate::system::has_kcore(),
             thermal_paths: crate::system::thermal_paths(),
             mounts,
             cwd: c_string(if spec.cwd.is_empty() { "/" } else { &spec.cwd })?,

@@ -34,6 +34,7 @@ pub(crate) const DEVICES: [&CStr; 6] = [c"null", c"zero", c"full", c"random", c"
 const HOST_DEVICES: [&CStr; 6] =
     [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"];
 
+/// The last one only where its target exists.
 const DEV_LINKS: [(&CStr, &CStr); 6] = [
     (c"fd", c"/proc/self/fd"),
     (c"stdin", c"/proc/self/fd/0"),
@@ -86,6 +87,12 @@ pub(crate) fn unified_cgroups() -> bool {
     *UNIFIED.get_or_init(|| statfs("/sys/fs/cgroup").is_ok_and(|at| at.f_type == libc::CGROUP2_SUPER_MAGIC))
 }
 
+/// Whether there is `/proc/kcore`, which a kernel may be built without.
+pub(crate) fn has_kcore() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| std::fs::exists("/proc/kcore").unwrap_or(false))
+}
+
 /// The host's devices as detached mounts.
 pub(crate) struct Devices([Option<OwnedFd>; DEVICES.len()]);
 
@@ -125,7 +132,8 @@ fn fill_dev(plan: &Plan, dev: &OwnedFd, devices: &Devices) -> Result<(), Failure
             .and_then(|target| attach(device, target))
             .at_index(Stage::Device, index)?;
     }
-    for (name, target) in DEV_LINKS {
+    let links = if plan.kcore { &DEV_LINKS[..] } else { &DEV_LINKS[..DEV_LINKS.len() - 1] };
+    for &(name, target) in links {
         symlinkat(target, dev, name).at_index(Stage::System, DEV)?;
     }
     let pts_options =

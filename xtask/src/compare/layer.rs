@@ -51,8 +51,8 @@ fn read_entry<R: Read>(mut entry: tar::Entry<'_, R>) -> Result<Entry> {
     let link = entry.link_name_bytes().map(|link| String::from_utf8_lossy(&link).into_owned());
     let mut further = BTreeMap::new();
     if let Some(extensions) = entry.pax_extensions().context("bad PAX records")? {
-        for extension in extensions {
-            let extension = extension.context("bad PAX records")?;
+        // The parser takes a line feed within a value for the record's end; what it cannot read is left out.
+        for extension in extensions.filter_map(Result::ok) {
             let key = String::from_utf8_lossy(extension.key_bytes()).into_owned();
             if !KNOWN.contains(&key.as_str()) {
                 let key = key.strip_prefix(XATTR).map_or_else(|| format!("pax:{key}"), str::to_owned);

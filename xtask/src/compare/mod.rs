@@ -97,7 +97,7 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     let kiln = Kiln::new(binary, setting)?;
     let builders = Builders { kiln, docker, folder, limit: Duration::from_secs(arguments.timeout) };
     let comparison = Comparison { places, arguments, builders, page: deliberate_differences(places) };
-    let report = comparison.run(&cases)?;
+    let report = comparison.run(&cases);
     if arguments.json {
         println!("{}", report.json()?);
     } else {
@@ -148,25 +148,27 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    fn run(&self, cases: &[Case]) -> Result<Report> {
+    fn run(&self, cases: &[Case]) -> Report {
         let next = AtomicUsize::new(0);
         let report = Mutex::new(Report::default());
         thread::scope(|scope| {
-            let work = || -> Result<()> {
+            let work = || {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(case) = cases.get(number) else { return Ok(()) };
-                    let verdict = self.judge(case, number).with_context(|| format!("the case `{}`", case.name))?;
+                    let Some(case) = cases.get(number) else { return };
+                    let verdict =
+                        self.judge(case, number).unwrap_or_else(|error| Verdict::Broken(format!("{error:#}")));
                     if !self.arguments.json {
                         print!("{}", verdict.text(&case.name));
                     }
                     report.lock().expect("no holder panics").add(&case.name, verdict);
                 }
             };
-            let workers: Vec<_> = (0..self.arguments.jobs.max(1)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
-        })?;
-        Ok(report.into_inner().expect("no holder panics"))
+            for _ in 0..self.arguments.jobs.max(1) {
+                scope.spawn(work);
+            }
+        });
+        report.into_inner().expect("no holder panics")
     }
 
     fn judge(&self, case: &Case, number: usize) -> Result<Verdict> {
@@ -217,6 +219,11 @@ impl Comparison<'_> {
         kiln: builders::Built,
         docker: builders::Built,
     ) -> Result<Verdict> {
+        let list = |builder: &str, archive: &Archive, shared: &BTreeSet<String>| -> Result<Listing> {
+            let listing = Listing::of(archive, shared)?;
+            places::write(&prepared.own.join(format!("{builder}.listing")), listing.text())?;
+            Ok(listing)
+        };
         let found = match (kiln, docker) {
             (Err(kiln), Err(docker)) => {
                 let own = case.dir.starts_with(self.places.root.join(CASES));
@@ -226,16 +233,19 @@ impl Comparison<'_> {
                     None => Verdict::BothRefuse { kiln, docker, wanted: !own },
                 });
             }
-            (Err(kiln), Ok(_)) => vec![format!("only kiln refuses: {kiln}")],
-            (Ok(_), Err(docker)) => vec![format!("only Docker refuses: {docker}")],
+            (Err(kiln), Ok(docker)) => {
+                list("docker", &Archive::read(&docker)?, &BTreeSet::new())?;
+                vec![format!("only kiln refuses: {kiln}")]
+            }
+            (Ok(kiln), Err(docker)) => {
+                list("kiln", &Archive::read(&kiln)?, &BTreeSet::new())?;
+                vec![format!("only Docker refuses: {docker}")]
+            }
             (Ok(_), Ok(_)) if case.fails.is_some() => return Ok(Verdict::NotRefused),
             (Ok(kiln), Ok(docker)) => {
                 let (kiln, docker) = (Archive::read(&kiln)?, Archive::read(&docker)?);
                 let shared = kiln.layers().intersection(&docker.layers()).cloned().collect();
-                let (kiln, docker) = (Listing::of(&kiln, &shared)?, Listing::of(&docker, &shared)?);
-                places::write(&prepared.own.join("kiln.listing"), kiln.text())?;
-                places::write(&prepared.own.join("docker.listing"), docker.text())?;
-                differences(NAMES, &kiln, &docker)
+                differences(NAMES, &list("kiln", &kiln, &shared)?, &list("docker", &docker, &shared)?)
             }
         };
         Ok(match (&case.difference, found.is_empty()) {

@@ -31,6 +31,9 @@ pub(super) enum Verdict {
     OtherReason { wanted: String, kiln: String, docker: String },
     /// Someone built what both should refuse.
     NotRefused,
+    /// The case itself or what a builder made of it could not be read.
+    #[serde(serialize_with = "message")]
+    Broken(String),
     /// kiln refuses a case that is too new for Docker.
     #[serde(serialize_with = "message")]
     KilnRefuses(String),
@@ -64,6 +67,7 @@ impl Verdict {
             Self::Deliberate { .. } => "deliberate",
             Self::BothRefuse { .. } | Self::OtherReason { .. } => "refused",
             Self::KilnRefuses(_) => "differs",
+            Self::Broken(_) => "broken",
             Self::Newer(_) => "kiln alone",
         }
     }
@@ -90,8 +94,8 @@ impl Verdict {
                 line(&format!("kiln's message should hold `{wanted}`"));
                 both(kiln, docker, &mut line);
             }
-            Self::NotRefused => line("the case says that building fails, but it did not"),
-            Self::KilnRefuses(message) => line(message),
+            Self::NotRefused => line("the case says that building fails, but both builders made an image"),
+            Self::KilnRefuses(message) | Self::Broken(message) => line(message),
             Self::Newer(version) => {
                 line(&format!("needs version {version} of Docker's frontend, compared with the case's own expectation"))
             }

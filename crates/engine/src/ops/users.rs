@@ -49,6 +49,9 @@ struct Group<'a> {
 }
 
 /// The owner of copied files. Without a group a numeric user stands for the group of the same number, a name for the user's own group.
+///
+/// As in BuildKit, a user that the image does not know is root, and a group that it does not know is as if it were not
+/// given; only where there is no image at all (`FROM scratch`) is that an error.
 pub(crate) fn owner(tree: &dyn Tree, owner: &Owner) -> Result<(u32, u32), UserError> {
     if let UserName::Id(uid) = owner.user {
         match &owner.group {
@@ -59,19 +62,23 @@ pub(crate) fn owner(tree: &dyn Tree, owner: &Owner) -> Result<(u32, u32), UserEr
     }
     let passwd = read(tree, "etc/passwd")?;
     let groups = read(tree, "etc/group")?;
+    let scratch = tree.children(Path::new(""))?.is_empty();
     let (uid, own_group) = match &owner.user {
         UserName::Id(uid) => (*uid, *uid),
-        UserName::Name(name) => {
-            let user = find_user(&passwd, name).ok_or_else(|| UserError::UnknownUser(name.clone()))?;
-            (user.uid, user.gid)
-        }
+        UserName::Name(name) => match find_user(&passwd, name) {
+            Some(user) => (user.uid, user.gid),
+            None if scratch => return Err(UserError::UnknownUser(name.clone())),
+            None => (0, 0),
+        },
     };
     let gid = match &owner.group {
         None => own_group,
         Some(UserName::Id(gid)) => *gid,
-        Some(UserName::Name(name)) => {
-            find_group(&groups, name).ok_or_else(|| UserError::UnknownGroup(name.clone()))?.gid
-        }
+        Some(UserName::Name(name)) => match find_group(&groups, name) {
+            Some(group) => group.gid,
+            None if scratch => return Err(UserError::UnknownGroup(name.clone())),
+            None => own_group,
+        },
     };
     Ok((uid, gid))
 }
@@ -102,14 +109,13 @@ pub(crate) fn process(tree: &dyn Tree, user: Option<&str>) -> Result<ProcessUser
             (None, Err(_)) => return Err(UserError::UnknownGroup(name.to_owned())),
         },
     };
-    // A group that is asked for replaces the user's own ones, as in Docker.
-    let additional_gids = match (&known, group) {
-        (Some(known), None) => all_groups(&groups)
-            .filter(|group| group.members.split(',').any(|member| member == known.name))
-            .map(|group| group.gid)
-            .collect(),
-        _ => Vec::new(),
-    };
+    // The process's own group is always among the further ones: what is closed to that group must not open up when a process
+    // changes its own group. A group that is asked for replaces the user's own ones, as in Docker.
+    let mut additional_gids = vec![gid];
+    if let (Some(known), None) = (&known, group) {
+        let member = |group: &Group<'_>| group.members.split(',').any(|member| member == known.name);
+        additional_gids.extend(all_groups(&groups).filter(member).map(|group| group.gid).filter(|&other| other != gid));
+    }
     let home = if home.is_empty() { "/".to_owned() } else { home };
     Ok(ProcessUser { uid, gid, additional_gids, home })
 }
@@ -169,12 +175,12 @@ mod tests {
     fn processes_table() {
         let (_directory, tree) = image();
         for (user, uid, gid, groups, home) in [
-            (None, 0, 0, &[99][..], "/root"),
-            (Some("web"), 33, 34, &[99], "/var/www"),
-            (Some("33"), 33, 34, &[99], "/var/www"),
-            (Some("web:docker"), 33, 99, &[], "/var/www"),
-            (Some("1000"), 1000, 0, &[], "/"),
-            (Some("1000:1001"), 1000, 1001, &[], "/"),
+            (None, 0, 0, &[0, 99][..], "/root"),
+            (Some("web"), 33, 34, &[34, 99], "/var/www"),
+            (Some("33"), 33, 34, &[34, 99], "/var/www"),
+            (Some("web:docker"), 33, 99, &[99], "/var/www"),
+            (Some("1000"), 1000, 0, &[0], "/"),
+            (Some("1000:1001"), 1000, 1001, &[1001], "/"),
         ] {
             let found = process(&tree, user).unwrap();
             let expected = ProcessUser { uid, gid, additional_gids: groups.to_vec(), home: home.to_owned() };
@@ -194,8 +200,14 @@ mod tests {
             (UserName::Id(5), Some(name("docker")), (5, 99)),
             (name("web"), None, (33, 34)),
             (name("web"), Some(name("docker")), (33, 99)),
+            (name("unknown"), None, (0, 0)),
+            (name("web"), Some(name("unknown")), (33, 34)),
         ] {
             assert_eq!(owner(&tree, &Owner { user, group }).unwrap(), expected);
         }
+        let scratch = tempfile::tempdir().unwrap();
+        let scratch = Directory::new(scratch.path()).unwrap();
+        let unknown = Owner { user: name("web"), group: None };
+        assert!(matches!(owner(&scratch, &unknown), Err(UserError::UnknownUser(_))));
     }
 }

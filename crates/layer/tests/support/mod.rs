@@ -18,6 +18,8 @@ pub(crate) type Listing = BTreeMap<PathBuf, String>;
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Times {
     Exact,
+    /// Exact, but those of directories left out.
+    Files,
     Seconds,
     Left,
 }
@@ -40,7 +42,8 @@ fn list(
         let path = directory.join(&name);
         assert_eq!(tree.entry(&path).unwrap().as_ref(), Some(&entry), "{path:?}: lookup and listing differ");
         let time = match times {
-            Times::Exact => format!("{}.{:09}", entry.mtime.secs, entry.mtime.nanos),
+            Times::Files if entry.is_directory() => String::new(),
+            Times::Exact | Times::Files => format!("{}.{:09}", entry.mtime.secs, entry.mtime.nanos),
             Times::Seconds => entry.mtime.secs.to_string(),
             Times::Left => String::new(),
         };

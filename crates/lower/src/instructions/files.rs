@@ -124,19 +124,17 @@ pub(super) fn check_file_name(heredoc: &Heredoc) -> Result<(), LowerError> {
         .hint("choose a name without `/`"))
 }
 
-/// `user[:group]`, each a name or a number.
+/// `user[:group]`, each a name or a number; without a user, root's.
 pub(super) fn parse_owner(text: &str, span: Span) -> Result<Owner, LowerError> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (text, None),
     };
-    if user.is_empty() {
-        return Err(
-            LowerError::new(format!("the owner `{text}` has no user"), span).hint("write `user:group` or `user`")
-        );
+    if user.is_empty() && group.is_none() {
+        return Err(LowerError::new(format!("the owner `{text}` is empty"), span).hint("write `user:group` or `user`"));
     }
     let name = |text: &str| match (text, text.parse()) {
-        ("root", _) => UserName::Id(0),
+        ("root" | "", _) => UserName::Id(0),
         (_, Ok(id)) => UserName::Id(id),
         (_, Err(_)) => UserName::Name(text.to_owned()),
     };
@@ -193,10 +191,11 @@ mod tests {
             ("app:", name("app"), None),
             ("0:root", id(0), Some(id(0))),
             ("-1", name("-1"), None),
+            (":staff", id(0), Some(name("staff"))),
         ] {
             assert_eq!(parse(text).unwrap(), Owner { user, group }, "{text}");
         }
-        assert_eq!(parse(":staff").unwrap_err(), "the owner `:staff` has no user");
+        assert_eq!(parse(":").unwrap_err(), "the owner `:` is empty");
     }
 
     #[test]

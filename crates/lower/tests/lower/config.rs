@@ -104,7 +104,7 @@ ONBUILD COPY . /src
     (LABEL b=2 a=x y c=$HOME)
     (ENV NAME=a b OTHER=c d)
     (ENV legacy=some  text)
-    (EXPOSE [443/tcp 80/tcp 8000/udp 8001/udp 8002/udp])
+    (EXPOSE map[443/tcp:{} 80/tcp:{} 8000/udp:{} 8001/udp:{} 8002/udp:{}])
     (VOLUME [/data /b])
     (VOLUME [/c /d])
     (USER app:staff)
@@ -113,7 +113,7 @@ ONBUILD COPY . /src
     (SHELL [/bin/bash -o pipefail -c])
     (CMD ["/bin/bash" "-o" "pipefail" "-c" "echo \"hi\" $HOME"])
     (STOPSIGNAL SIGINT)
-    (HEALTHCHECK {Test:[CMD-SHELL curl -f http://localhost/ || exit 1] Interval:1m30s Timeout:3s StartPeriod:500ms StartInterval:0s Retries:3})
+    (HEALTHCHECK &{["CMD-SHELL" "curl -f http://localhost/ || exit 1"] "1m30s" "3s" "500ms" "0s" '\x03'})
     "#);
     assert_eq!(lower_text(text).config.author, "Some One <one@example.org>");
 }
@@ -159,11 +159,8 @@ fn entrypoint_and_cmd() {
 #[test]
 fn healthchecks() {
     for (text, entry) in [
-        ("NONE", "HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"),
-        (
-            "--start-interval=2s CMD [\"a\", \"b\"]",
-            "HEALTHCHECK {Test:[CMD a b] Interval:0s Timeout:0s StartPeriod:0s StartInterval:2s Retries:0}",
-        ),
+        ("NONE", r#"HEALTHCHECK &{["NONE"] "0s" "0s" "0s" "0s" '\x00'}"#),
+        ("--start-interval=2s CMD [\"a\", \"b\"]", r#"HEALTHCHECK &{["CMD" "a" "b"] "0s" "0s" "0s" "2s" '\x00'}"#),
     ] {
         let lowered = lower_text(&format!("FROM alpine\nHEALTHCHECK {text}\n"));
         assert_eq!(lowered.config.history[0].created_by, entry);

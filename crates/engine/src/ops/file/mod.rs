@@ -18,10 +18,11 @@ use crate::error::{EngineError, ErrorKind};
 use crate::ops::exec::snapshot;
 use crate::snapshot::{Output, Snapshot};
 use kiln_graph::{Action, Copy, File, Mkdir, Port, Unpack};
-use kiln_layer::{Built, Tree, TreeError};
+use kiln_layer::{Built, Directory, Tree, TreeError, diff_digest, diff_digest_until, prune_unchanged};
 use kiln_store::NewLayer;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use write::LayerWriter;
 
 /// Writes the op's layer and commits it. `earlier` is what the same step made last time.
@@ -60,14 +61,38 @@ pub(crate) fn execute(
             Action::Mkfile(mkfile) => writer.mkfile(mkfile).map_err(EngineError::write)?,
         }
     }
-    let built = writer.finish().map_err(EngineError::write)?;
+    let mut built = writer.finish().map_err(EngineError::write)?;
     crate::ops::exec::copy_root_metadata(base_tree.as_ref(), &fs)?;
+    if repeats_base(&fs, base_tree.as_ref(), &built).map_err(EngineError::internal("failed to read the new layer"))? {
+        leave_out_base(&fs, base_tree.as_ref(), &mut built, &flag)?;
+    }
     let diff = built.diff;
-    debug_assert_eq!(kiln_layer::diff_digest(&fs).ok(), Some(diff), "what was noted is what was made");
+    debug_assert_eq!(diff_digest(&fs).ok(), Some(diff), "what was noted is what was made");
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&fs, new).map_err(EngineError::store)?;
     keep(context.store(), built);
     Ok(Made { layer: layer.id, diff: diff.digest, injected: Vec::new(), ran: None })
+}
+
+/// Whether a new file looks like the base's at its path. Mostly the base has not even the directory.
+fn repeats_base(fs: &Path, base: &dyn Tree, built: &Built) -> Result<bool, TreeError> {
+    let layer = Directory::new(fs)?;
+    for file in &built.files {
+        let Some(below) = base.entry(&file.path)? else { continue };
+        let Some(entry) = layer.entry(&file.path)? else { continue };
+        if entry.is_file() && below.is_file() && (entry.size, entry.mtime) == (below.size, below.mtime) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// As in BuildKit, what is copied over its like leaves nothing: `COPY package.json .`, then `COPY . .`.
+fn leave_out_base(fs: &Path, base: &dyn Tree, built: &mut Built, stop: &AtomicBool) -> Result<(), EngineError> {
+    prune_unchanged(fs, base, stop).map_err(EngineError::internal("failed to read the new layer"))?;
+    built.files.retain(|file| fs.join(&file.path).symlink_metadata().is_ok());
+    built.diff = diff_digest_until(fs, stop).map_err(EngineError::internal("failed to read the new layer"))?;
+    Ok(())
 }
 
 fn is_independent(copy: &Copy) -> bool {

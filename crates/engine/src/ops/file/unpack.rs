@@ -87,7 +87,7 @@ fn unpack(
     let tree = Directory::new(&unpacked).map_err(EngineError::internal("failed to read the unpacked archive"))?;
     let all = select(&tree, &everything("/", false), &stop).map_err(EngineError::select)?;
     let root = writer.archive_root(copy).map_err(EngineError::write)?;
-    let owner = writer.owner(copy.owner.as_ref()).map_err(EngineError::write)?;
+    // The members keep their owners and modes, as in BuildKit: `--chown` is for the directory that they are unpacked to.
     for file in all.matches.into_iter().flat_map(|found| found.files) {
         context.check_cancelled()?;
         let relative = file.relative();
@@ -95,21 +95,12 @@ fn unpack(
             continue;
         }
         let dest = root.join(relative);
-        let mut meta = Meta::of(&file.entry, file.xattrs.clone());
-        if let Some((uid, gid)) = owner {
-            (meta.uid, meta.gid) = (uid, gid);
-        }
+        let meta = Meta::of(&file.entry, file.xattrs.clone());
         let builder = writer.builder();
-        let same = meta.mode == file.entry.mode && (meta.uid, meta.gid) == (file.entry.uid, file.entry.gid);
         let made = match &file.entry.kind {
             Kind::Directory => builder.directory(&dest, &meta),
             // Links keep the hard links within the archive, and copy nothing.
-            Kind::File if same => builder.link_from(&dest, &meta, existing(&tree, &file)),
-            Kind::File => {
-                let opened =
-                    tree.open(&file.path).map_err(EngineError::internal("failed to read the unpacked archive"))?;
-                builder.file(&dest, &meta, opened).map(drop)
-            }
+            Kind::File => builder.link_from(&dest, &meta, existing(&tree, &file)),
             kind => builder.node(&dest, &meta, kind),
         };
         made.map_err(|error| EngineError::write(WriteError::Build(error)))?;
