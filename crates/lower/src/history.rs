@@ -25,22 +25,16 @@ fn entry(created_by: String, empty_layer: bool) -> History {
 
 /// The text of a RUN: the arguments that were declared, with their values, then the command.
 pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &Env) -> String {
-    let mut names: Vec<&str> = Vec::new();
     let mut text = "RUN ".to_owned();
-    let mut pairs = String::new();
-    // The last declaration of a name counts, at the place of the first.
+    if !declared.is_empty() {
+        text.push_str(&format!("|{} ", declared.len()));
+    }
+    // An argument that is declared twice is there twice, with the value that it has at last.
     for (name, _) in declared {
-        if names.contains(&name.as_str()) {
-            continue;
-        }
-        names.push(name);
         let value = env
             .get(name)
             .or_else(|| declared.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref()));
-        pairs.push_str(&format!("{name}={} ", value.unwrap_or_default()));
-    }
-    if !names.is_empty() {
-        text.push_str(&format!("|{} {pairs}", names.len()));
+        text.push_str(&format!("{name}={} ", value.unwrap_or_default()));
     }
     text.push_str(&args.join(" "));
     text.push_str(" # buildkit");
@@ -207,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn run_shows_the_declared_arguments_once() {
+    fn run_shows_the_declared_arguments() {
         let declared =
             [("A".to_owned(), Some("1".to_owned())), ("B".to_owned(), None), ("A".to_owned(), Some("2".to_owned()))];
         let mut env = Env::default();
-        assert_eq!(run(&["x".into()], &declared, &env), "RUN |2 A=2 B= x # buildkit");
+        assert_eq!(run(&["x".into()], &declared, &env), "RUN |3 A=2 B= A=2 x # buildkit");
         env.set("A", "from env");
-        assert_eq!(run(&["x".into()], &declared, &env), "RUN |2 A=from env B= x # buildkit");
+        assert_eq!(run(&["x".into()], &declared, &env), "RUN |3 A=from env B= A=from env x # buildkit");
         assert_eq!(run(&["/bin/sh".into(), "-c".into(), "y".into()], &[], &env), "RUN /bin/sh -c y # buildkit");
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct StageState {
     pub(crate) history: Vec<Arc<History>>,
     /// What RUN and the words of instructions see: ENV and ARG, the later one wins.
     pub(crate) env: Env,
-    /// The ARGs so far, those of the base stages included.
+    /// The ARGs so far, those of base stages not among them.
     pub(crate) args: Vec<(String, Option<String>)>,
     pub(crate) platform: Platform,
     /// Whether this very stage had a CMD: only then does one survive an ENTRYPOINT.
@@ -268,7 +268,7 @@ impl Build<'_> {
             platform: self.settings.multi_platform,
         };
         let mut stage = match &node.base {
-            Base::Node(base) => StageState { cmd_set: false, progress, ..out.stages[base].clone() },
+            Base::Node(base) => StageState { args: Vec::new(), cmd_set: false, progress, ..out.stages[base].clone() },
             Base::Outside(_, origin) => {
                 let wanted = node.platform.clone().unwrap_or_else(|| target.clone());
                 let (tree, config, platform) = match origin {

@@ -66,16 +66,18 @@ impl Archive {
             images.push(Image {
                 platform: descriptor["platform"].clone(),
                 config: self.json(&blob(config))?,
-                layers: serde_json::from_value(document["layers"].clone()).context("a manifest's layers")?,
+                layers: layers(&document["layers"])?,
                 manifest: document,
             });
         }
         Ok(())
     }
 
-    /// The digests of all layers.
-    pub(super) fn layers(&self) -> BTreeSet<String> {
-        self.images.iter().flat_map(|image| &image.layers).map(|layer| layer.digest.clone()).collect()
+    /// The digests of the layers that both have at the same places.
+    pub(super) fn shared_layers(&self, other: &Self) -> BTreeSet<String> {
+        let images = self.images.iter().zip(&other.images);
+        let pairs = images.flat_map(|(one, other)| one.layers.iter().zip(&other.layers));
+        pairs.filter(|(one, other)| one.digest == other.digest).map(|(one, _)| one.digest.clone()).collect()
     }
 
     /// A blob's bytes.
@@ -92,6 +94,14 @@ impl Archive {
 
     fn json(&self, name: &str) -> Result<Value> {
         serde_json::from_reader(std::io::BufReader::new(self.open_file(name)?)).with_context(|| format!("`{name}`"))
+    }
+}
+
+/// A manifest's layers; Go writes an empty list as `null`.
+fn layers(value: &Value) -> Result<Vec<Descriptor>> {
+    match value {
+        Value::Null => Ok(Vec::new()),
+        value => serde_json::from_value(value.clone()).context("a manifest's layers"),
     }
 }
 

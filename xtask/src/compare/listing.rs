@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Two layers with the same blob are not read: [`Listing::of`] gets the blobs that
-//! both archives have, and writes one line for each.
+//! both archives have at the same places, and writes one line for each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -244,7 +244,7 @@ impl Comparison<'_> {
             (Ok(_), Ok(_)) if case.fails.is_some() => return Ok(Verdict::NotRefused),
             (Ok(kiln), Ok(docker)) => {
                 let (kiln, docker) = (Archive::read(&kiln)?, Archive::read(&docker)?);
-                let shared = kiln.layers().intersection(&docker.layers()).cloned().collect();
+                let shared = kiln.shared_layers(&docker);
                 differences(NAMES, &list("kiln", &kiln, &shared)?, &list("docker", &docker, &shared)?)
             }
         };

@@ -75,7 +75,7 @@ RUN 3
     (ARG B=arg)
     RUN |2 A=env B=arg /bin/sh -c 2 # buildkit
     (ARG A)
-    RUN |2 A=env B=arg /bin/sh -c 3 # buildkit
+    RUN |3 A=env B=arg A=env /bin/sh -c 3 # buildkit
     ");
     assert_eq!(lowered.config.config.env[1..], ["A=env", "B=env"]);
 }
