@@ -73,11 +73,17 @@ impl Archive {
         Ok(())
     }
 
-    /// The digests of the layers that both have at the same places.
-    pub(super) fn shared_layers(&self, other: &Self) -> BTreeSet<String> {
-        let images = self.images.iter().zip(&other.images);
-        let pairs = images.flat_map(|(one, other)| one.layers.iter().zip(&other.layers));
-        pairs.filter(|(one, other)| one.digest == other.digest).map(|(one, _)| one.digest.clone()).collect()
+    /// The layers that both have at the same places: the numbers of the image and of the layer in it.
+    pub(super) fn shared_layers(&self, other: &Self) -> BTreeSet<(usize, usize)> {
+        let mut shared = BTreeSet::new();
+        for (image, (one, other)) in self.images.iter().zip(&other.images).enumerate() {
+            for (layer, (one, other)) in one.layers.iter().zip(&other.layers).enumerate() {
+                if one.digest == other.digest {
+                    shared.insert((image, layer));
+                }
+            }
+        }
+        shared
     }
 
     /// A blob's bytes.

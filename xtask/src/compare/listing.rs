@@ -37,18 +37,24 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Lists the archive; of the layers whose blobs are `shared` only that they are.
-    pub(super) fn of(archive: &Archive, shared: &BTreeSet<String>) -> Result<Self> {
+    /// Lists the archive; of the `shared` layers (numbers of image and layer) only that they are.
+    pub(super) fn of(archive: &Archive, shared: &BTreeSet<(usize, usize)>) -> Result<Self> {
         let mut listing = Self::default();
         let several = archive.images.len() > 1;
         for (number, image) in archive.images.iter().enumerate() {
             let prefix = if several { format!("image {number} ") } else { String::new() };
-            listing.image(archive, image, &prefix, shared)?;
+            listing.image(archive, image, &prefix, |layer| shared.contains(&(number, layer)))?;
         }
         Ok(listing)
     }
 
-    fn image(&mut self, archive: &Archive, image: &Image, prefix: &str, shared: &BTreeSet<String>) -> Result<()> {
+    fn image(
+        &mut self,
+        archive: &Archive,
+        image: &Image,
+        prefix: &str,
+        is_shared: impl Fn(usize) -> bool,
+    ) -> Result<()> {
         let section = format!("{prefix}manifest");
         self.value(&section, "platform", &image.platform);
         for key in ["mediaType", "artifactType", "annotations", "subject"] {
@@ -61,8 +67,9 @@ impl Listing {
         let history = config.as_object_mut().and_then(|config| {
             config.remove("created");
             if let Some(rootfs) = config.get_mut("rootfs").and_then(Value::as_object_mut) {
+                // Go writes an empty list as `null`.
                 let count = rootfs.remove("diff_ids").and_then(|ids| ids.as_array().map(Vec::len));
-                rootfs.insert("layers".to_owned(), count.into());
+                rootfs.insert("layers".to_owned(), count.unwrap_or(0).into());
             }
             config.remove("history")
         });
@@ -78,7 +85,7 @@ impl Listing {
         for (number, descriptor) in image.layers.iter().enumerate() {
             let section = format!("{prefix}layer {number}");
             self.push(&section, "mediaType", descriptor.media_type.clone());
-            if shared.contains(&descriptor.digest) {
+            if is_shared(number) {
                 self.push(&section, "blob", "the same".to_owned());
                 continue;
             }

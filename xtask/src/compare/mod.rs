@@ -219,7 +219,7 @@ impl Comparison<'_> {
         kiln: builders::Built,
         docker: builders::Built,
     ) -> Result<Verdict> {
-        let list = |builder: &str, archive: &Archive, shared: &BTreeSet<String>| -> Result<Listing> {
+        let list = |builder: &str, archive: &Archive, shared: &BTreeSet<(usize, usize)>| -> Result<Listing> {
             let listing = Listing::of(archive, shared)?;
             places::write(&prepared.own.join(format!("{builder}.listing")), listing.text())?;
             Ok(listing)
