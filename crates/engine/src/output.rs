@@ -105,6 +105,8 @@ pub struct ImageOptions {
     pub force_compression: bool,
     /// Whether documents and layers have the media types that Docker used before OCI's.
     pub docker_media_types: bool,
+    /// Whether no file of the layers made here is of a later time than `SOURCE_DATE_EPOCH`.
+    pub rewrite_timestamp: bool,
     /// Notes on the image.
     pub annotations: Vec<Annotation>,
 }

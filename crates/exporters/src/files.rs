@@ -46,14 +46,9 @@ pub fn write_local(tree: &dyn Tree, directory: &Path, stop: &AtomicBool) -> Resu
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn write_tar(
-    tree: &dyn Tree,
-    destination: &Destination,
-    options: &PackOptions,
-    stop: &AtomicBool,
-) -> Result<(), ExportError> {
+pub fn write_tar(tree: &dyn Tree, destination: &Destination, stop: &AtomicBool) -> Result<(), ExportError> {
     write_stream(destination, stop, |out| {
-        pack_tree(tree, out, options)?;
+        pack_tree(tree, out, &PackOptions::default())?;
         Ok(())
     })
 }

@@ -28,8 +28,6 @@ pub struct Packing {
     pub annotations: Annotations,
     /// Annotations of the manifest's descriptor.
     pub descriptor_annotations: Annotations,
-    /// How layers become tar streams.
-    pub tar: PackOptions,
 }
 
 /// One layer of an image that is to be packed.
@@ -48,6 +46,8 @@ pub enum LayerSource {
         id: LayerId,
         /// The digest of its uncompressed tar, if it is known.
         diff_id: Option<Digest>,
+        /// How it becomes a tar.
+        tar: PackOptions,
     },
 }
 
@@ -121,17 +121,13 @@ pub enum PackError {
 ///
 /// # Errors
 /// [`PackError`].
-pub fn diff_id(store: &Store, id: LayerId, options: &PackOptions, stop: &AtomicBool) -> Result<Digest, PackError> {
-    if options.latest.is_none()
-        && let Some(known) = store.layer(id)?.and_then(|layer| layer.diff_id)
-    {
+pub fn diff_id(store: &Store, id: LayerId, stop: &AtomicBool) -> Result<Digest, PackError> {
+    if let Some(known) = store.layer(id)?.and_then(|layer| layer.diff_id) {
         return Ok(known);
     }
-    let packed = kiln_layer::pack(&store.layer_path(id), Stoppable::new(io::sink(), stop), options)
+    let packed = kiln_layer::pack(&store.layer_path(id), Stoppable::new(io::sink(), stop), &PackOptions::default())
         .map_err(|source| PackError::Layer { layer: id, source: Box::new(source) })?;
-    if options.latest.is_none() {
-        store.set_diff_id(id, packed.diff_id, packed.size)?;
-    }
+    store.set_diff_id(id, packed.diff_id, packed.size)?;
     Ok(packed.diff_id)
 }
 
@@ -153,7 +149,10 @@ pub fn pack(
             LayerSource::Blob { diff_id, blob } => {
                 (*diff_id, again(store, *diff_id, blob, packing, progress, stop)?.unwrap_or_else(|| blob.clone()))
             }
-            LayerSource::Layer { id, diff_id } => compressed(store, *id, *diff_id, packing, progress, stop)?,
+            LayerSource::Layer { id, diff_id, tar } => {
+                let known = if tar.latest.is_some() { rewritten(store, *id, tar)? } else { *diff_id };
+                compressed(store, *id, known, tar, packing, progress, stop)?
+            }
         });
     }
     describe(config, blobs, packing)
@@ -247,22 +246,22 @@ fn compressed(
     store: &Store,
     id: LayerId,
     known: Option<Digest>,
+    tar: &PackOptions,
     packing: &Packing,
     progress: &dyn Fn(&str, u64),
     stop: &AtomicBool,
 ) -> Result<(Digest, BlobInfo), PackError> {
-    let (compression, options) = (packing.compression, &packing.tar);
+    let compression = packing.compression;
     let name = compression.name();
-    let rewritten = options.latest.is_some();
-    if let (Some(diff_id), false) = (known, rewritten)
+    if let Some(diff_id) = known
         && let Some(blob) = store.layer_blob(&diff_id, &name)?
     {
         return Ok((diff_id, blob));
     }
     let mut writer = store.blob_writer()?;
-    let written = write_layer(&store.layer_path(id), compression, &mut Stoppable::new(&mut writer, stop), options)
+    let written = write_layer(&store.layer_path(id), compression, &mut Stoppable::new(&mut writer, stop), tar)
         .map_err(|source| PackError::Layer { layer: id, source: Box::new(source) })?;
-    if known.is_some_and(|known| known != written.diff_id) && !rewritten {
+    if known.is_some_and(|known| known != written.diff_id) {
         return Err(PackError::Changed { layer: id });
     }
     writer.commit(Some(&written.blob))?;
@@ -270,8 +269,23 @@ fn compressed(
     let blob = BlobInfo { digest: written.blob, size: written.blob_size, media_type };
     progress(&id.to_string(), written.blob_size);
     store.put_layer_blob(&written.diff_id, &name, &blob)?;
-    if known.is_none() && !rewritten {
-        store.set_diff_id(id, written.diff_id, written.uncompressed_size)?;
+    match (known, tar.latest) {
+        (None, None) => store.set_diff_id(id, written.diff_id, written.uncompressed_size)?,
+        (None, Some(_)) => store.put_memo(MEMO_REWRITTEN, &rewritten_key(id, tar), written.diff_id.as_bytes())?,
+        (Some(_), _) => {}
     }
     Ok((written.diff_id, blob))
+}
+
+/// Memos of what layers become when no time in them is later than another.
+const MEMO_REWRITTEN: &str = "rewritten layer";
+
+fn rewritten_key(id: LayerId, tar: &PackOptions) -> Vec<u8> {
+    format!("{id} {:?}", tar.latest).into_bytes()
+}
+
+/// The diff id of a layer whose times are rewritten, if it was packed so before.
+fn rewritten(store: &Store, id: LayerId, tar: &PackOptions) -> Result<Option<Digest>, PackError> {
+    let value = store.memo(MEMO_REWRITTEN, &rewritten_key(id, tar))?;
+    Ok(value.and_then(|value| Some(Digest::from_bytes(value.try_into().ok()?))))
 }

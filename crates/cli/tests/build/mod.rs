@@ -22,6 +22,7 @@ mod processes;
 mod pushing;
 mod registry;
 mod remote_contexts;
+mod reproducible;
 mod run;
 mod secrets;
 mod ssh;

@@ -40,8 +40,9 @@ impl<'a> Exporting<'a> {
         self.build.engine.store()
     }
 
-    pub(super) fn pack_options(&self) -> PackOptions {
-        PackOptions { latest: None }
+    /// How the layers that were made here become tars. Those of the base stay as they are, so that images share them.
+    fn tar(&self, options: &ImageOptions) -> PackOptions {
+        PackOptions { latest: self.image.source_date_epoch.filter(|_| options.rewrite_timestamp) }
     }
 
     /// Its files.
@@ -91,8 +92,7 @@ impl<'a> Exporting<'a> {
         if self.completed.is_none() {
             let mut own = Vec::new();
             for layer in self.image.snapshot.own_layers() {
-                let diff_id =
-                    kiln_exporters::diff_id(self.store(), *layer, &self.pack_options(), &self.build.cancel.flag());
+                let diff_id = kiln_exporters::diff_id(self.store(), *layer, &self.build.cancel.flag());
                 own.push(diff_id.map_err(EngineError::pack)?);
             }
             let mut config = self.config()?;
@@ -132,7 +132,6 @@ impl<'a> Exporting<'a> {
                 AnnotationPlace::ManifestDescriptor,
                 Some(&self.image.platform),
             ),
-            tar: self.pack_options(),
         }
     }
 
@@ -168,12 +167,16 @@ impl<'a> Exporting<'a> {
             } else {
                 let ids = self.build.base_layers_of(&self.image.snapshot)?;
                 let sources = resolution.diff_ids.iter().zip(ids);
-                layers.extend(sources.map(|(diff_id, id)| LayerSource::Layer { id, diff_id: Some(*diff_id) }));
+                layers.extend(sources.map(|(diff_id, id)| LayerSource::Layer {
+                    id,
+                    diff_id: Some(*diff_id),
+                    tar: PackOptions::default(),
+                }));
             }
         }
         for id in self.image.snapshot.own_layers() {
             let diff_id = self.store().layer(*id).map_err(EngineError::store)?.and_then(|layer| layer.diff_id);
-            layers.push(LayerSource::Layer { id: *id, diff_id });
+            layers.push(LayerSource::Layer { id: *id, diff_id, tar: self.tar(options) });
         }
         let config = self.config()?;
         let events = self.build.events;

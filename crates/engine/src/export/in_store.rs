@@ -6,6 +6,7 @@ use super::image::Exporting;
 use crate::error::EngineError;
 use kiln_digest::Digest;
 use kiln_exporters::Assembly;
+use kiln_lower::ImageConfig;
 use kiln_registry::Reference;
 use kiln_sources::image::chain_ids;
 use kiln_store::Store;
@@ -14,7 +15,9 @@ use std::time::SystemTime;
 impl Exporter<'_> {
     /// The image of one platform, not packed.
     pub(super) fn store_image(&mut self, names: &[Reference]) -> Result<(), EngineError> {
-        let row = row(self.build.engine.store(), &mut self.images[0])?;
+        let (config, _) = self.images[0].complete()?.clone();
+        let bytes = serde_json::to_vec(&config).map_err(EngineError::internal("failed to write the image's config"))?;
+        let row = row(self.build.engine.store(), &self.images[0], &bytes)?;
         let id = row.config;
         self.exported.config = Some(id);
         self.name(&id, &[row], names)
@@ -26,9 +29,8 @@ impl Exporter<'_> {
         let index = assembly.index.as_ref().map(|index| store.put_blob(&index.bytes));
         let index = index.transpose().map_err(EngineError::store)?;
         let mut rows = Vec::with_capacity(assembly.images.len());
-        for (exporting, packed) in self.images.iter_mut().zip(&assembly.images) {
-            let mut row = row(store, exporting)?;
-            row.config = store.put_blob(&packed.config).map_err(EngineError::store)?;
+        for (exporting, packed) in self.images.iter().zip(&assembly.images) {
+            let mut row = row(store, exporting, &packed.config)?;
             row.manifest = Some(store.put_blob(&packed.manifest.bytes).map_err(EngineError::store)?);
             row.index = index;
             row.blobs = packed.layers.iter().map(|layer| layer.digest).chain(index).collect();
@@ -52,15 +54,15 @@ impl Exporter<'_> {
     }
 }
 
-/// The row of one platform's image, without a name.
-fn row(store: &Store, image: &mut Exporting<'_>) -> Result<kiln_store::Image, EngineError> {
-    let (config, own) = image.complete()?.clone();
-    let bytes = serde_json::to_vec(&config).map_err(EngineError::internal("failed to write the image's config"))?;
-    let digest = store.put_blob(&bytes).map_err(EngineError::store)?;
+/// The row of one platform's image, without a name. The layers are found again by the diff ids of its config.
+fn row(store: &Store, image: &Exporting<'_>, config: &[u8]) -> Result<kiln_store::Image, EngineError> {
+    let digest = store.put_blob(config).map_err(EngineError::store)?;
+    let malformed = EngineError::internal("failed to read the image's config");
+    let diff_ids = ImageConfig::from_json(config).map_err(malformed)?.rootfs.diff_ids;
+    let diff_ids = diff_ids.iter().map(|id| id.parse()).collect::<Result<Vec<Digest>, _>>();
+    let diff_ids = diff_ids.map_err(EngineError::internal("failed to read the image's config"))?;
     let layers = image.layers()?;
-    let base = image.base_diff_ids();
-    let diff_ids: Vec<Digest> = base.iter().chain(&own).copied().collect();
-    for (chain, layer) in chain_ids(&diff_ids).iter().zip(&layers).skip(base.len()) {
+    for (chain, layer) in chain_ids(&diff_ids).iter().zip(&layers).skip(image.base_diff_ids().len()) {
         if store.chain(chain).map_err(EngineError::store)?.is_none() {
             store.put_chain(chain, *layer).map_err(EngineError::store)?;
         }

@@ -136,6 +136,11 @@ pub(crate) fn run(build: &Build<'_>, built: Built, outputs: &[Output]) -> Result
         exported: Exported::default(),
         _lease: lease,
     };
+    let rewrites = outputs.iter().filter_map(Output::image).any(|image| image.rewrite_timestamp);
+    if rewrites && exporter.images.iter().any(|image| image.image.source_date_epoch.is_none()) {
+        let message = "`rewrite-timestamp` does nothing without SOURCE_DATE_EPOCH".to_owned();
+        build.events.event(Event::Warning { message, span: None });
+    }
     for (number, output) in (0u32..).zip(outputs) {
         exporter.output(number, output)?;
     }
@@ -219,9 +224,7 @@ impl Exporter<'_> {
             }),
             Output::Tar { dest } => self.told(number, "exporting to client tarball", |e, _| {
                 let (_realized, tree) = e.files()?;
-                let options = e.images[0].pack_options();
-                kiln_exporters::write_tar(tree.as_ref(), &destination(dest), &options, &stop)
-                    .map_err(EngineError::export)
+                kiln_exporters::write_tar(tree.as_ref(), &destination(dest), &stop).map_err(EngineError::export)
             }),
         }
     }

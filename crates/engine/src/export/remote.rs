@@ -49,13 +49,14 @@ impl Exporter<'_> {
                 event(sent, None, false);
             }
         };
-        let (image, loaded) = match options.compression {
-            None => {
+        let packed = options.compression.is_some() || options.rewrite_timestamp;
+        let (image, loaded) = match packed {
+            false => {
                 let plain = self.images[0].plain(options)?;
                 let loaded = kiln_exporters::load_plain(store, daemon, &plain, names, &progress, &stop);
                 (plain.image, loaded)
             }
-            Some(_) => {
+            true => {
                 let packed = self.images[0].pack(options, step)?;
                 let loaded = kiln_exporters::load_packed(store, daemon, &packed, names, &progress, &stop);
                 (packed, loaded)

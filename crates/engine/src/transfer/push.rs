@@ -11,6 +11,7 @@ use crate::outcome::ManifestDescriptor;
 use kiln_digest::Digest;
 use kiln_exporters::{Assembly, Document, ImageBlobs, LayerSource, MediaTypes, Packing, PushTarget};
 use kiln_graph::Platform;
+use kiln_layer::PackOptions;
 use kiln_lower::ImageConfig;
 use kiln_registry::{Manifest, Reference};
 use kiln_store::Image;
@@ -123,7 +124,7 @@ impl Engine {
         let mut sources = self.base_blobs(image, &config, cancel)?;
         let diff_ids = config.rootfs.diff_ids.iter().map(|id| id.parse().ok());
         let own = image.layers.iter().zip(diff_ids).skip(sources.len());
-        sources.extend(own.map(|(id, diff_id)| LayerSource::Layer { id: *id, diff_id }));
+        sources.extend(own.map(|(id, diff_id)| LayerSource::Layer { id: *id, diff_id, tar: PackOptions::default() }));
         kiln_exporters::pack(self.store(), config, &sources, &Packing::default(), &|_, _| (), &cancel.flag())
             .map_err(EngineError::pack)
     }

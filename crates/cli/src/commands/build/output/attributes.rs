@@ -10,8 +10,15 @@ use std::path::PathBuf;
 const TYPES: &str = "the types are `image`, `registry`, `oci`, `docker`, `local` and `tar`";
 
 /// What outputs that are images have in common.
-const IMAGE: &[&str] =
-    &["name", "compression", "compression-level", "force-compression", "oci-mediatypes", "annotation.KEY"];
+const IMAGE: &[&str] = &[
+    "name",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "oci-mediatypes",
+    "rewrite-timestamp",
+    "annotation.KEY",
+];
 
 /// The attributes of each type, besides those of every image.
 const ATTRIBUTES: &[(&str, bool, &[&str])] = &[
@@ -36,7 +43,6 @@ const MISSING: &[(&str, &str)] = &[
     ("platform-split", ""),
     ("prefer-nondist-layers", ""),
     ("registry.insecure", "write `insecure = true` or `http = true` in the registry's section of `config.toml`"),
-    ("rewrite-timestamp", ""),
 ];
 
 /// The attributes as they were given.
@@ -82,6 +88,7 @@ impl Attributes {
                 self.image.compression_level = Some(level);
             }
             "force-compression" => self.image.force_compression = boolean(value)?,
+            "rewrite-timestamp" => self.image.rewrite_timestamp = boolean(value)?,
             "oci-mediatypes" => self.image.docker_media_types = !boolean(value)?,
             other => match other.strip_prefix("annotation") {
                 Some(rest) if rest.starts_with(['.', '-', '[']) => {
