@@ -34,11 +34,15 @@ pub enum Output {
     Local {
         /// The directory.
         dest: PathBuf,
+        /// Whether each platform gets a directory of its own; if absent, where there are several.
+        platform_split: Option<bool>,
     },
     /// The files of the final stage, as a tar archive.
     Tar {
         /// Where it goes.
         dest: Destination,
+        /// As for `Local`.
+        platform_split: Option<bool>,
     },
 }
 

@@ -70,6 +70,18 @@ pub enum ExportError {
     /// An output that must be a file.
     #[error("a directory cannot be the destination of this output\nhint: leave out `tar=false`")]
     NeedsFile,
+    /// Two platforms have a file at the same path, and nothing to keep them apart.
+    #[error(
+        "`/{path}` of `{first}` would be overwritten with that of `{second}`\nhint: leave out `platform-split=false`"
+    )]
+    Overlap {
+        /// The path.
+        path: PathBuf,
+        /// The platform that has it.
+        first: String,
+        /// The one that has it too.
+        second: String,
+    },
     /// An archive of Docker's for several platforms.
     #[error(
         "`type=docker` cannot hold images of several platforms\nhint: `type=oci` can; or build for one platform at a time"

@@ -3,7 +3,7 @@
 //! [`pack()`] turns a config and layers into an [`ImageBlobs`]: blobs in the store, each layer compressed at most once ever. An
 //! [`Assembly`] is one of them, or an index of several. [`write_oci`] and [`write_docker`] arrange blobs as an archive or a directory,
 //! [`push()`] brings them to a registry, and [`load_plain`] and [`load_packed`] into a Docker daemon. [`write_local`] and [`write_tar`]
-//! need no image at all, only the files; of several platforms as [`PlatformDirectories`], and of one time as
+//! need no image at all, only the files; of several platforms as [`PlatformDirectories`] or [`Merged`], and of one time as
 //! [`Dated`].
 //!
 //! A file output appears at its destination when it is whole, and not before.
@@ -16,6 +16,7 @@ mod destination;
 mod docker;
 mod files;
 mod media_types;
+mod merged;
 mod oci;
 mod pack;
 mod platforms;
@@ -28,6 +29,7 @@ pub use destination::{Destination, ExportError};
 pub use docker::write_docker;
 pub use files::{write_local, write_tar};
 pub use media_types::MediaTypes;
+pub use merged::Merged;
 pub use oci::write_oci;
 pub use pack::{Annotations, ImageBlobs, LayerSource, PackError, Packing, diff_id, pack};
 pub use platforms::PlatformDirectories;

@@ -63,7 +63,7 @@ impl Tree for PlatformDirectories {
 }
 
 /// Two platforms may share a layer; that does not make their files links of each other.
-fn identified(entry: Entry, place: usize) -> Entry {
+pub(crate) fn identified(entry: Entry, place: usize) -> Entry {
     Entry { dev: entry.dev.wrapping_add((place as u64) << 48), ..entry }
 }
 

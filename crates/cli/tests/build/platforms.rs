@@ -104,6 +104,28 @@ fn files_go_to_a_directory_for_each_platform() {
 }
 
 #[test]
+fn files_of_all_platforms_in_one_place() {
+    let Some(kiln) = project() else { return };
+    let local =
+        |name: &str, split: bool| format!("type=local,platform-split={split},dest={}", kiln.path(name).display());
+    let ran = kiln.build([BOTH, "-o", &local("clash", false)]);
+    ran.exits(1).stderr_has("`/app` of `linux/amd64` would be overwritten with that of `linux/arm64`");
+    kiln.build(["--platform=linux/arm64", "-o", &local("one", true)]).succeeds();
+    assert!(kiln.path("one/linux_arm64/app").is_file());
+    kiln.write(
+        "Dockerfile",
+        "FROM --platform=$BUILDPLATFORM base AS builder\nARG TARGETARCH\nRUN mkdir -p /out/bin && echo $TARGETARCH > /out/bin/$TARGETARCH\n\
+         FROM scratch\nCOPY --from=builder /out /\n",
+    );
+    let archive = kiln.path("out.tar");
+    let tar = format!("type=tar,platform-split=false,dest={}", archive.display());
+    kiln.build([BOTH, "-o", &local("all", false), "-o", &tar]).succeeds();
+    assert_eq!(fs::read_to_string(kiln.path("all/bin/arm64")).unwrap(), "arm64\n");
+    let entries = tar_entries(&archive);
+    assert_eq!(entries.keys().collect::<Vec<_>>(), ["bin", "bin/amd64", "bin/arm64"]);
+}
+
+#[test]
 fn an_index_in_the_store() {
     let Some(kiln) = project() else { return };
     let (id, metadata) = (kiln.path("id"), kiln.path("metadata.json"));

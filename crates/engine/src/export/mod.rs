@@ -14,7 +14,7 @@ use crate::output::{Annotation, AnnotationPlace, Destination, ImageOutput, Outpu
 use crate::snapshot::Realized;
 use image::{Exporting, assemble};
 use kiln_digest::Digest;
-use kiln_exporters::{Assembly, Dated, ExportError, PlatformDirectories};
+use kiln_exporters::{Assembly, Dated, ExportError, Merged, PlatformDirectories};
 use kiln_layer::Tree;
 use kiln_registry::Reference;
 use kiln_store::{LayerId, Lease};
@@ -74,7 +74,7 @@ pub(crate) fn check(outputs: &[Output], tags: &[Reference]) -> Result<(), Engine
     for output in outputs {
         let names = output_names(output, tags)?;
         let dest = match output {
-            Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest } => dest,
+            Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest, .. } => dest,
             Output::Image(ImageOutput { push: Some(_), .. }) if names.is_empty() => {
                 return Err(EngineError::new(ErrorKind::User, "an image without a name cannot be pushed")
                     .with_hint("`--tag REGISTRY/NAME:TAG` names it"));
@@ -218,26 +218,30 @@ impl Exporter<'_> {
                 e.exported(&Assembly::single(image), &names);
                 Ok(())
             }),
-            Output::Local { dest } => self.told(number, "exporting to client directory", |e, _| {
-                let (_realized, tree) = e.files()?;
+            Output::Local { dest, platform_split } => self.told(number, "exporting to client directory", |e, _| {
+                let (_realized, tree) = e.files(*platform_split)?;
                 kiln_exporters::write_local(tree.as_ref(), dest, &stop).map_err(EngineError::export)
             }),
-            Output::Tar { dest } => self.told(number, "exporting to client tarball", |e, _| {
-                let (_realized, tree) = e.files()?;
+            Output::Tar { dest, platform_split } => self.told(number, "exporting to client tarball", |e, _| {
+                let (_realized, tree) = e.files(*platform_split)?;
                 kiln_exporters::write_tar(tree.as_ref(), &destination(dest), &stop).map_err(EngineError::export)
             }),
         }
     }
 
-    /// The files of the result, with what keeps them there: of one platform, or in a directory for each.
-    fn files(&self) -> Result<(Vec<Realized>, Arc<dyn Tree>), EngineError> {
+    /// The files of the result, with what keeps them there: those of each platform in a directory, if they are to be split.
+    fn files(&self, split: Option<bool>) -> Result<(Vec<Realized>, Arc<dyn Tree>), EngineError> {
         let realized = self.images.iter().map(Exporting::realize).collect::<Result<Vec<_>, _>>()?;
-        let tree: Arc<dyn Tree> = if self.multi_platform {
-            let name = |image: &Exporting<'_>| image.image.platform.to_string().replace('/', "_").into();
-            let trees = self.images.iter().zip(&realized).map(|(image, files)| (name(image), Arc::clone(&files.tree)));
-            Arc::new(PlatformDirectories::new(trees))
+        let platforms = self.images.iter().map(|image| image.image.platform.to_string());
+        let mut trees: Vec<_> = platforms.zip(realized.iter().map(|files| Arc::clone(&files.tree))).collect();
+        let tree: Arc<dyn Tree> = if split.unwrap_or(self.multi_platform) {
+            Arc::new(PlatformDirectories::new(
+                trees.into_iter().map(|(name, tree)| (name.replace('/', "_").into(), tree)),
+            ))
+        } else if trees.len() > 1 {
+            Arc::new(Merged::new(trees).map_err(EngineError::export)?)
         } else {
-            Arc::clone(&realized[0].tree)
+            trees.swap_remove(0).1
         };
         let tree = match self.images[0].image.source_date_epoch {
             Some(epoch) => Arc::new(Dated::new(tree, epoch)) as Arc<dyn Tree>,
@@ -281,9 +285,11 @@ fn destination(dest: &Destination) -> kiln_exporters::Destination {
 impl EngineError {
     fn export(error: ExportError) -> Self {
         let kind = match &error {
-            ExportError::Write { .. } | ExportError::Stdout(_) | ExportError::NeedsFile | ExportError::DockerIndex => {
-                ErrorKind::User
-            }
+            ExportError::Write { .. }
+            | ExportError::Stdout(_)
+            | ExportError::Overlap { .. }
+            | ExportError::NeedsFile
+            | ExportError::DockerIndex => ErrorKind::User,
             _ => ErrorKind::Internal,
         };
         Self::of(kind, error)

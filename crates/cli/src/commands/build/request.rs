@@ -110,7 +110,9 @@ fn check_outputs(outputs: &[Output], quiet: bool, stdout_is_terminal: bool) -> R
     }
     for output in outputs {
         match (output, destination(output)) {
-            (Output::Local { dest }, _) | (_, Some(Destination::Directory(dest))) if is_other_than_directory(dest) => {
+            (Output::Local { dest, .. }, _) | (_, Some(Destination::Directory(dest)))
+                if is_other_than_directory(dest) =>
+            {
                 return Err(UsageError::new(format!(
                     "the destination `{}` is a file, not a directory",
                     dest.display()
@@ -137,7 +139,7 @@ fn is_other_than_directory(path: &Path) -> bool {
 
 fn destination(output: &Output) -> Option<&Destination> {
     match output {
-        Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest } => Some(dest),
+        Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest, .. } => Some(dest),
         Output::Image(_) | Output::Load { .. } | Output::Local { .. } => None,
     }
 }

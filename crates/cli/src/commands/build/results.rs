@@ -125,11 +125,11 @@ fn summary(outcome: &BuildOutcome, request: &BuildRequest, paint: Paint) -> Stri
 /// Where an output went, if that is a path.
 fn written(output: &Output) -> Option<String> {
     match output {
-        Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest } => match dest {
+        Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest, .. } => match dest {
             Destination::File(path) | Destination::Directory(path) => Some(path.display().to_string()),
             Destination::Stdout => None,
         },
-        Output::Local { dest } => Some(dest.display().to_string()),
+        Output::Local { dest, .. } => Some(dest.display().to_string()),
         Output::Load { daemon, .. } => Some(format!("into {daemon}")),
         Output::Image(_) => None,
     }
@@ -183,7 +183,7 @@ mod tests {
             summary(&outcome(), &request, paint),
             format!("built app:latest app:2 {id} in 1.2s: 1 step ran, 6 cached")
         );
-        request.outputs = vec![Output::Local { dest: "out".into() }];
+        request.outputs = vec![Output::Local { dest: "out".into(), platform_split: None }];
         let outcome = BuildOutcome {
             config: None,
             manifest: None,

@@ -26,8 +26,8 @@ const ATTRIBUTES: &[(&str, bool, &[&str])] = &[
     ("registry", true, &["push", "push-by-digest", "name-canonical", "store", "unpack"]),
     ("oci", true, &["dest", "tar"]),
     ("docker", true, &["dest", "tar"]),
-    ("local", false, &["dest"]),
-    ("tar", false, &["dest"]),
+    ("local", false, &["dest", "platform-split"]),
+    ("tar", false, &["dest", "platform-split"]),
 ];
 
 /// Attributes of BuildKit's outputs that kiln does not have, with what to do instead.
@@ -40,7 +40,6 @@ const MISSING: &[(&str, &str)] = &[
     ("epoch", "`--build-arg SOURCE_DATE_EPOCH=SECONDS`"),
     ("mode", ""),
     ("oci-artifact", ""),
-    ("platform-split", ""),
     ("prefer-nondist-layers", ""),
     ("registry.insecure", "write `insecure = true` or `http = true` in the registry's section of `config.toml`"),
 ];
@@ -56,6 +55,7 @@ pub(super) struct Attributes {
     push_by_digest: bool,
     name_canonical: bool,
     store: Option<bool>,
+    platform_split: Option<bool>,
     image: ImageOptions,
 }
 
@@ -79,6 +79,7 @@ impl Attributes {
             "push-by-digest" => self.push_by_digest = boolean(value)?,
             "name-canonical" => self.name_canonical = boolean(value)?,
             "store" => self.store = Some(boolean(value)?),
+            "platform-split" => self.platform_split = Some(boolean(value)?),
             // What is in kiln's store is always unpacked.
             "unpack" => drop(boolean(value)?),
             "compression" => self.image.compression = Some(compression(value)?),
@@ -135,9 +136,9 @@ impl Attributes {
                         UsageError::new("a directory cannot go to standard output").hint("`type=tar,dest=-` can")
                     );
                 }
-                Some(dest) => Output::Local { dest: dest.into() },
+                Some(dest) => Output::Local { dest: dest.into(), platform_split: self.platform_split },
             },
-            _ => Output::Tar { dest: file(self.dest.take()) },
+            _ => Output::Tar { dest: file(self.dest.take()), platform_split: self.platform_split },
         };
         Ok(Requested::Whole(output))
     }

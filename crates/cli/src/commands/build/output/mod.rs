@@ -36,8 +36,8 @@ pub(crate) fn parse(text: &str) -> Result<Requested, UsageError> {
         return match text {
             "" => Err(UsageError::new("the output is empty")
                 .hint("for example `--output type=oci,dest=image.tar` or `--output DIR`")),
-            "-" => Ok(Requested::Whole(Output::Tar { dest: Destination::Stdout })),
-            _ => Ok(Requested::Whole(Output::Local { dest: text.into() })),
+            "-" => Ok(Requested::Whole(Output::Tar { dest: Destination::Stdout, platform_split: None })),
+            _ => Ok(Requested::Whole(Output::Local { dest: text.into(), platform_split: None })),
         };
     }
     let mut attributes = Attributes::default();

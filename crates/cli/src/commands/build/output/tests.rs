@@ -16,9 +16,9 @@ fn outputs() {
     let gzip = Some(LayerCompression::Gzip);
     let file = |path: &str| Destination::File(path.into());
     for (text, output) in [
-        ("out", Output::Local { dest: "out".into() }),
-        ("./a=b", Output::Local { dest: "./a=b".into() }),
-        ("-", Output::Tar { dest: Destination::Stdout }),
+        ("out", Output::Local { dest: "out".into(), platform_split: None }),
+        ("./a=b", Output::Local { dest: "./a=b".into(), platform_split: None }),
+        ("-", Output::Tar { dest: Destination::Stdout, platform_split: None }),
         ("type=image", Output::Image(ImageOutput::default())),
         ("type=image,push=false,unpack=true,store=true", Output::Image(ImageOutput::default())),
         ("type=image,push=true", Output::Image(pushed(Push::Names))),
@@ -31,10 +31,11 @@ fn outputs() {
                 ..pushed(Push::Digest)
             }),
         ),
-        ("type=local,dest=out", Output::Local { dest: "out".into() }),
-        ("dest=out,type=local", Output::Local { dest: "out".into() }),
-        ("type=tar", Output::Tar { dest: Destination::Stdout }),
-        ("type=tar,dest=x.tar", Output::Tar { dest: file("x.tar") }),
+        ("type=local,dest=out", Output::Local { dest: "out".into(), platform_split: None }),
+        ("dest=out,type=local", Output::Local { dest: "out".into(), platform_split: None }),
+        ("type=tar", Output::Tar { dest: Destination::Stdout, platform_split: None }),
+        ("type=local,dest=out,platform-split=false", Output::Local { dest: "out".into(), platform_split: Some(false) }),
+        ("type=tar,dest=x.tar", Output::Tar { dest: file("x.tar"), platform_split: None }),
         ("type=oci", oci(Destination::Stdout)),
         ("type=oci,dest=-", oci(Destination::Stdout)),
         (
