@@ -66,8 +66,8 @@ fn the_caret_is_under_the_word_that_is_wrong() {
     for (dockerfile, message, place) in [
         ("FROM base\nCOPY there nosuch /x/\n", "`nosuch` does not exist in the build context", ":2:12"),
         ("FROM base\nCOPY [\"nosuch\", \"/x/\"]\n", "`nosuch` does not exist", ":2:8"),
-        ("FROM base\nCOPY --chown=nobodyx there /x\n", "user `nobodyx` is not in `/etc/passwd`", ":2:14"),
-        ("FROM base\nCOPY --chown=app:many there /x\n", "group `many` is not in `/etc/group`", ":2:18"),
+        ("FROM scratch\nCOPY --chown=nobodyx there /x\n", "user `nobodyx` is not in `/etc/passwd`", ":2:14"),
+        ("FROM scratch\nCOPY --chown=0:many there /x\n", "group `many` is not in `/etc/group`", ":2:16"),
         ("FROM base\nRUN --mount=from=base,source=no/such,target=/x a\n", "`/no/such` does not exist", ":2:30"),
         ("FROM base\nRUN --mount=type=secret,id=key,required \\\n  a\n", "the secret `key`", ":2:28"),
         ("FROM base\nRUN --mount=type=ssh,id=git,required a\n", "the SSH agent `git`", ":2:25"),
@@ -244,7 +244,7 @@ error: `no/such` does not exist in the image, stage or context that is copied fr
         .raw()
     );
     assert_data_eq!(
-        error(&kiln, "FROM base\nCOPY --chown=nobody-here Dockerfile /x\n", 1),
+        error(&kiln, "FROM scratch\nCOPY --chown=nobody-here Dockerfile /x\n", 1),
         str![[r#"
 error: user `nobody-here` is not in `/etc/passwd` of the image
  --> [CONTEXT]/Dockerfile:2:14

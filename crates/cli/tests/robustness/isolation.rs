@@ -161,11 +161,13 @@ fn links_of_stages_lead_nowhere_outside() {
         }
     }
     // Users are looked up in the image's own files, wherever those lead.
-    for instruction in ["USER evil\nRUN id", "COPY --chown=evil Dockerfile /x"] {
-        let link = format!("RUN rm -f /etc/passwd && ln -s {host}/passwd /etc/passwd");
-        kiln.write("Dockerfile", format!("FROM base\n{link}\n{instruction}\n"));
-        kiln.build::<&str>([]).exits(1).stderr_has("evil").stderr_lacks("uid=77");
-    }
+    let link = format!("RUN rm -f /etc/passwd && ln -s {host}/passwd /etc/passwd");
+    kiln.write("Dockerfile", format!("FROM base\n{link}\nUSER evil\nRUN id\n"));
+    kiln.build::<&str>([]).exits(1).stderr_has("evil").stderr_lacks("uid=77");
+    // Who is not found there owns no copied file; root does.
+    let look = "RUN stat -c owner=%u:%g /x";
+    kiln.write("Dockerfile", format!("FROM base\n{link}\nCOPY --chown=evil Dockerfile /x\n{look}\n"));
+    kiln.build::<&str>([]).succeeds().logs("owner=0:0");
     outside.is_untouched();
 }
 
