@@ -34,7 +34,7 @@ fn mistakes_in_dockerfiles() {
         ("FROM base\nRUN --mount=type=secret,id=x,required true\n", 1, &["Dockerfile:2", "`x`"]),
         ("FROM base\nUSER nobody-knows\nRUN true\n", 1, &["Dockerfile:3", "nobody-knows"]),
         ("FROM scratch\nCOPY --chown=nobody-knows there /x\n", 1, &["Dockerfile:2", "nobody-knows"]),
-        ("FROM base\nADD https://127.0.0.1:1/x /x\n", 4, &["Dockerfile:2"]),
+        ("FROM base\nADD https://127.0.0.1:1/x /x\n", 3, &["Dockerfile:2"]),
         ("FROM base\nCOPY there /bin/busybox/x\n", 1, &["Dockerfile:2", "/bin/busybox"]),
         ("FROM base\nRUN <<EOF\ntrue\n", 1, &["Dockerfile:2", "EOF"]),
         ("FROM base\nENV\n", 1, &["Dockerfile:2", "ENV"]),
