@@ -79,13 +79,14 @@ fn cache(
     ports: &mut Ports,
 ) -> Result<Mount, LowerError> {
     let id = cache.id.unwrap_or_else(|| clean(&cache.target));
+    let source = source(cache.source);
+    // Mode and owner are those of a root that is made, which is empty then; a path of another tree has its own.
+    let made = source == "/" && (cache.mode.is_some() || cache.uid.is_some() || cache.gid.is_some());
     let from = match tree {
         None | Some(Tree::Empty) => None,
+        Some(_) if made => None,
         Some(tree) => Some(ports.of(step.vertex(tree))),
     };
-    let source = source(cache.source);
-    // Mode and owner are those of a root that is made; a path of another tree has its own.
-    let made = source == "/";
     Ok(Mount {
         target: target(step, &cache.target, span)?,
         read_only: cache.readonly,
@@ -101,7 +102,7 @@ fn cache(
             },
             from,
             source,
-            mode: cache.mode.filter(|_| made),
+            mode: cache.mode.filter(|_| made).map(|mode| mode & 0o777),
             uid: cache.uid.filter(|_| made).unwrap_or(0),
             gid: cache.gid.filter(|_| made).unwrap_or(0),
         },

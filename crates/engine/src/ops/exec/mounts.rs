@@ -8,6 +8,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::ops::file::{copy_into, everything};
 use crate::snapshot::{Output, Realized};
 use kiln_graph::{CacheSharing, Exec, Mount, MountKind, SecretTarget};
+use kiln_layer::{Tree, TreeError, resolve};
 use kiln_sandbox::Writable;
 use kiln_ssh::{Forward, SocketOwner};
 use kiln_store::{CacheMount, CacheMountKey, Sharing, TempDir};
@@ -262,15 +263,16 @@ fn cache(key: &str, wanted: &Wanted<'_>, context: &StepContext<'_>) -> Result<Ca
         &key,
         sharing,
         |directory| {
-            let seeded = wanted.from.as_ref().map_or(Ok(()), |(from, source)| seed(from, source, directory, context));
-            let made = seeded.and_then(|()| {
+            let own = (wanted.mode, wanted.uid, wanted.gid);
+            let seeded = wanted.from.as_ref().map(|(from, source)| seed(from, source, directory, context));
+            let made = seeded.transpose().and_then(|seeded| {
+                let (mode, uid, gid) = seeded.flatten().unwrap_or(own);
                 if wanted.used_now {
                     touch_all(directory).map_err(EngineError::io("set times below", directory))?;
                 }
-                std::fs::set_permissions(directory, PermissionsExt::from_mode(wanted.mode))
+                std::fs::set_permissions(directory, PermissionsExt::from_mode(mode))
                     .map_err(EngineError::io("set the mode of", directory))?;
-                chown(directory, Some(wanted.uid), Some(wanted.gid))
-                    .map_err(EngineError::io("set the owner of", directory))
+                chown(directory, Some(uid), Some(gid)).map_err(EngineError::io("set the owner of", directory))
             });
             made.map_err(|error| {
                 let text = error.message.clone();
@@ -308,13 +310,29 @@ fn touch_all(directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Fills a new cache with what it starts as.
-fn seed(from: &Output, source: &str, directory: &Path, context: &StepContext<'_>) -> Result<(), EngineError> {
+/// Fills a new cache with what it starts as, and tells mode, owner and group of the directory that it stands for. Files of a context
+/// belong to root.
+fn seed(
+    from: &Output,
+    source: &str,
+    directory: &Path,
+    context: &StepContext<'_>,
+) -> Result<Option<(u32, u32, u32)>, EngineError> {
+    let root_of = |tree: &dyn Tree| -> Result<_, TreeError> {
+        let entry = tree.entry(&resolve(tree, &plain(source), true)?)?;
+        Ok(entry.filter(|entry| entry.is_directory()).map(|entry| (entry.mode & 0o7777, entry.uid, entry.gid)))
+    };
+    let unreadable = EngineError::internal("failed to read what the cache starts as");
     match from {
-        Output::Context(local) => copy_into(directory, local.as_ref(), &everything(source, true), context.cancel()),
+        Output::Context(local) => {
+            copy_into(directory, local.as_ref(), &everything(source, true), context.cancel())?;
+            let root = root_of(local.as_ref()).map_err(unreadable)?;
+            Ok(root.map(|(mode, _, _)| (mode, 0, 0)))
+        }
         Output::Snapshot(snapshot) => {
             let realized = context.build.realize(snapshot)?;
-            copy_into(directory, realized.tree.as_ref(), &everything(source, false), context.cancel())
+            copy_into(directory, realized.tree.as_ref(), &everything(source, false), context.cancel())?;
+            root_of(realized.tree.as_ref()).map_err(unreadable)
         }
     }
 }
