@@ -1,6 +1,6 @@
 //! The command line as a whole: global options and the list of commands. Each command's own options are beside the command.
 
-use crate::commands::{build, cache, check, du, images, inspect, login, prune, rmi, run, transfer};
+use crate::commands::{build, cache, check, du, history, images, inspect, login, prune, rmi, run, transfer, why};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -63,6 +63,10 @@ pub(crate) enum Command {
     Cache(cache::CacheArgs),
     /// Remove what no image needs
     Prune(prune::PruneArgs),
+    /// Tell why the steps of a build ran
+    Why(why::WhyArgs),
+    /// List the builds that kiln remembers
+    History(history::HistoryArgs),
     /// Show the version
     Version,
     /// Make what earlier commands wrote durable; started by kiln in the background

@@ -34,6 +34,8 @@ Commands:
   du       Show what takes up disk space
   cache    List and remove cache mounts
   prune    Remove what no image needs
+  why      Tell why the steps of a build ran
+  history  List the builds that kiln remembers
   version  Show the version
 
 Options:

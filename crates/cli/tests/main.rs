@@ -16,3 +16,4 @@ mod go;
 mod help;
 mod misuse;
 mod support;
+mod why;

@@ -4,6 +4,7 @@ use crate::build;
 use crate::cancel::CancelToken;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::EventSink;
+use crate::history::Recorder;
 use crate::outcome::BuildOutcome;
 use crate::request::BuildRequest;
 use kiln_digest::Digest;
@@ -76,7 +77,10 @@ impl Engine {
         events: &dyn EventSink,
         cancel: &CancelToken,
     ) -> Result<BuildOutcome, EngineError> {
-        build::run(self, request, events, cancel)
+        let recorder = Recorder::new(events);
+        let result = build::run(self, request, &recorder, cancel);
+        self.remember(&recorder.finish(&result), events);
+        result
     }
 
     /// Whether something was written that has not reached the disk yet.

@@ -1,10 +1,11 @@
 //! What a build tells while it runs. Events are plain data; whoever renders them decides what people see.
 //!
-//! For each step the order is: [`Event::StepStarted`] or [`Event::StepCached`] (after any [`Event::StepWhy`]), then
-//! [`Event::StepAutoCache`], then logs,
+//! For each step the order is: [`Event::StepDefined`] if it comes from the Dockerfile, [`Event::StepStarted`] or
+//! [`Event::StepCached`] (after any [`Event::StepWhy`]), then [`Event::StepAutoCache`], then logs,
 //! transfers and warnings, then [`Event::StepFinished`]. Events of different steps interleave.
 
 use crate::lint::Lint;
+use kiln_solver::Reason;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -28,10 +29,34 @@ impl<F: Fn(Event) + Send + Sync> EventSink for F {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
+    /// What is built, once it is known.
+    BuildDefined {
+        /// The build context, as it was named.
+        context: String,
+        /// The Dockerfile's name, as messages have it.
+        dockerfile: String,
+        /// The stage asked for.
+        target: Option<String>,
+    },
     /// How many steps the build has, as far as is known now. May come again with more.
     Planned {
         /// Dockerfile steps that the target needs.
         steps: u32,
+    },
+    /// What a step is; comes once, before anything else of it.
+    StepDefined {
+        /// The step.
+        step: StepId,
+        /// Its vertex in the graph, by which others name it as an input.
+        vertex: u32,
+        /// The vertices that it needs.
+        inputs: Vec<u32>,
+        /// Whether it reads a build context.
+        reads_context: bool,
+        /// The instruction as written.
+        instruction: String,
+        /// Its line in the Dockerfile, from 1.
+        line: Option<u32>,
     },
     /// A step runs now.
     StepStarted {
@@ -57,8 +82,18 @@ pub enum Event {
     StepWhy {
         /// The step.
         step: StepId,
-        /// The reason.
-        reason: String,
+        /// The reason; as text, it is one short line.
+        #[serde(serialize_with = "as_line")]
+        reason: Reason,
+    },
+    /// What a step has made or found.
+    StepMade {
+        /// The step.
+        step: StepId,
+        /// The layer's id in the store.
+        layer: String,
+        /// Whether it ran and made the same as the last time.
+        same: bool,
     },
     /// The step got caches that its Dockerfile does not ask for.
     StepAutoCache {
@@ -120,6 +155,10 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+fn as_line<S: serde::Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(reason)
 }
 
 fn as_text<S: serde::Serializer>(data: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

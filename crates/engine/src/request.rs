@@ -4,9 +4,10 @@ pub use kiln_lower::AutoCacheMode;
 
 use crate::archive::ContextArchive;
 use crate::output::Output;
-use kiln_graph::{GitTree, HostEntry, Network, Platform, Resources, Ulimit};
+use kiln_graph::{GitTree, HostEntry, Network, Platform, Resources, Ulimit, without_credentials};
 use kiln_ssh::Agent as SshAgent;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -104,6 +105,18 @@ pub enum ContextSource {
     Empty,
 }
 
+impl fmt::Display for ContextSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::Git(tree) => f.write_str(&without_credentials(&tree.remote)),
+            Self::Http(url) => f.write_str(&without_credentials(url)),
+            Self::Archive(_) => f.write_str("an archive from a pipe"),
+            Self::Empty => f.write_str("no files"),
+        }
+    }
+}
+
 /// Where the Dockerfile's text comes from.
 #[derive(Debug, Clone)]
 pub enum DockerfileSource {
@@ -168,8 +181,8 @@ impl SecretValue {
     pub const MAX_SIZE: u64 = 500 * 1024;
 }
 
-impl std::fmt::Debug for SecretValue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretValue(…)")
     }
 }

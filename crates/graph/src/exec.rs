@@ -12,6 +12,8 @@ pub struct Exec {
     pub args: Vec<String>,
     /// The environment.
     pub env: Variables,
+    /// The names in `env` that come from build arguments.
+    pub arguments: Vec<String>,
     /// Environment that the process sees but that says nothing about the result: proxy arguments. Not part of any key.
     pub transparent_env: Vec<(String, String)>,
     /// Absolute working directory.

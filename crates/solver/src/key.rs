@@ -26,7 +26,7 @@ pub struct Part {
 pub enum PartValue {
     /// A short text that can be shown.
     Text(String),
-    /// The content of an input, and what people call that input.
+    /// The content of an input, and what people are told when it changed.
     Content(ContentDigest, String),
     /// Files selected from an input; which ones is found under the digest ([`FileListing`]).
     Files(ContentDigest),
@@ -62,9 +62,9 @@ impl KeyParts {
         self.push(name.into(), PartValue::Text(value.into()))
     }
 
-    /// Adds the content of an input that people know as `called`.
-    pub fn content(&mut self, name: impl Into<String>, content: ContentDigest, called: impl Into<String>) -> &mut Self {
-        self.push(name.into(), PartValue::Content(content, called.into()))
+    /// Adds the content of an input, and what people are told when it changed.
+    pub fn content(&mut self, name: impl Into<String>, content: ContentDigest, said: impl Into<String>) -> &mut Self {
+        self.push(name.into(), PartValue::Content(content, said.into()))
     }
 
     /// Adds files selected from an input.
@@ -82,7 +82,7 @@ impl KeyParts {
         self.parts.iter()
     }
 
-    /// The key. What people call an input is not part of it.
+    /// The key. What people are told is not part of it.
     pub fn key(&self) -> CacheKey {
         let mut hasher = Hasher::new("kiln cache key v1");
         for part in &self.parts {

@@ -5,6 +5,7 @@ use kiln_digest::ContentDigest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// Why a step runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +15,12 @@ pub enum Reason {
     /// The user asked for it (`--no-cache`).
     Asked,
     /// The same step was built before, but its result is gone.
-    Pruned,
+    Pruned {
+        /// How long ago the store was last pruned, if that is known.
+        ago: Option<Duration>,
+    },
+    /// Its result is there, but not one that this build may use, for the reason given.
+    Unusable(String),
     /// Parts of its key changed; the most telling one first.
     Changed(Vec<Change>),
 }
@@ -46,8 +52,8 @@ pub enum Change {
     Input {
         /// The part's name.
         part: String,
-        /// What people call the input.
-        called: String,
+        /// What people are told.
+        said: String,
     },
 }
 
@@ -65,7 +71,7 @@ pub fn explain(
         return Reason::FirstBuild;
     };
     if last.key == now.key() {
-        return Reason::Pruned;
+        return Reason::Pruned { ago: None };
     }
     // Another kind of step stood here: the two have nothing to compare.
     let kind = |parts: &KeyParts| parts.iter().find(|part| part.name == KeyParts::OP).cloned();
@@ -101,10 +107,10 @@ fn change(
         (Some(PartValue::Files(old)), Some(PartValue::Files(new))) => {
             (old != new).then(|| compare_files(part, listing(old), listing(new)))
         }
-        (Some(PartValue::Content(old, _)), Some(PartValue::Content(new, called))) => {
-            (old != new).then(|| Change::Input { part, called: called.clone() })
+        (Some(PartValue::Content(old, _)), Some(PartValue::Content(new, said))) => {
+            (old != new).then(|| Change::Input { part, said: said.clone() })
         }
-        (_, Some(PartValue::Content(_, called))) => Some(Change::Input { part, called: called.clone() }),
+        (_, Some(PartValue::Content(_, said))) => Some(Change::Input { part, said: said.clone() }),
         (_, Some(PartValue::Files(new))) => Some(compare_files(part, Some(FileListing::default()), listing(new))),
         (before, after) => {
             let text = |value: Option<&PartValue>| match value {
@@ -150,7 +156,9 @@ impl fmt::Display for Reason {
         match self {
             Self::FirstBuild => f.write_str("first build of this step"),
             Self::Asked => f.write_str("asked to run again (no-cache)"),
-            Self::Pruned => f.write_str("its cached result is gone (pruned)"),
+            Self::Pruned { ago: None } => f.write_str("its cached result is gone"),
+            Self::Pruned { ago: Some(ago) } => write!(f, "its cached result was pruned {} ago", rough(*ago)),
+            Self::Unusable(why) => f.write_str(why),
             Self::Changed(changes) => match changes.split_first() {
                 None => f.write_str("its key changed"),
                 Some((first, [])) => first.fmt(f),
@@ -185,10 +193,18 @@ impl fmt::Display for Change {
             }
             Self::Text { part, after: None, .. } => write!(f, "{part} is gone"),
             Self::Text { part, .. } => write!(f, "{part} changed"),
-            Self::Input { part, called } if called.is_empty() => write!(f, "{part} changed"),
-            Self::Input { called, .. } => write!(f, "{called} made something else"),
+            Self::Input { part, said } if said.is_empty() => write!(f, "{part} changed"),
+            Self::Input { said, .. } => f.write_str(said),
         }
     }
+}
+
+/// The largest unit that fits.
+fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let (length, unit) = units.into_iter().find(|(length, _)| seconds >= *length).unwrap_or((1, "s"));
+    format!("{} {unit}", seconds / length)
 }
 
 fn is_short(text: &str) -> bool {
@@ -239,14 +255,14 @@ mod tests {
     fn texts_come_before_inputs() {
         let make = |version: &str, base: &str| {
             let mut parts = KeyParts::new();
-            parts.content("base", digest(base), "COPY . .").text("ARG VERSION", version);
+            parts.content("base", digest(base), "COPY . . made something else").text("ARG VERSION", version);
             parts
         };
         let none = |_: &ContentDigest| None;
         assert_eq!(said(&make("1.2", "a"), &make("1.3", "a"), &none), "ARG VERSION: 1.2 → 1.3");
         assert_eq!(said(&make("1.2", "a"), &make("1.3", "b"), &none), "ARG VERSION: 1.2 → 1.3, and 1 more change");
         assert_eq!(said(&make("1.2", "a"), &make("1.2", "b"), &none), "COPY . . made something else");
-        assert_eq!(said(&make("1.2", "a"), &make("1.2", "a"), &none), "its cached result is gone (pruned)");
+        assert_eq!(said(&make("1.2", "a"), &make("1.2", "a"), &none), "its cached result is gone");
         assert_eq!(explain(None, &make("1", "a"), true, &none).to_string(), "first build of this step");
     }
 }

@@ -13,10 +13,14 @@ use crate::mounts::Sharing;
 use crate::open::{Store, store_lock};
 use crate::process::Process;
 use kiln_digest::Digest;
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Files get the time of the kernel's last tick, which may be so much in the past.
+const TICK: Duration = Duration::from_millis(20);
 
 /// How long the database's log may be, in bytes, when a process ends without having called [`Store::sync`].
 pub(crate) const LONGEST_LOG: u64 = 512 * 1024;
@@ -148,7 +152,12 @@ pub(crate) fn recover(root: &Path, boot: &Boot, process: &Process, db: &mut Db) 
     })
 }
 
-fn set_meta(sql: &Transaction<'_>, name: &str, value: &str) -> rusqlite::Result<()> {
+/// A fact about the whole store.
+pub(crate) fn meta(sql: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    sql.prepare_cached("SELECT value FROM meta WHERE name = ?")?.query_row([name], |row| row.get(0)).optional()
+}
+
+pub(crate) fn set_meta(sql: &Transaction<'_>, name: &str, value: &str) -> rusqlite::Result<()> {
     sql.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)")?.execute((name, value)).map(drop)
 }
 
@@ -205,16 +214,13 @@ fn drop_lost_mounts(sql: &Transaction<'_>, root: &Path, boot: &Boot) -> Result<(
 
 /// A stat cache that was written after the last sync may be half-written.
 fn drop_unsynced_contexts(sql: &Transaction<'_>, root: &Path) -> Result<(), Failure> {
-    let synced: Option<String> = sql
-        .prepare_cached("SELECT value FROM meta WHERE name = 'synced'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
+    let synced = meta(sql, "synced")?;
     let synced = crate::db::time(synced.and_then(|millis| millis.parse().ok()).unwrap_or(0));
     let directory = root.join("contexts");
     for name in names(&directory)? {
         let path = directory.join(name);
         let modified = fs::metadata(&path).and_then(|file| file.modified());
-        if modified.is_ok_and(|modified| modified < synced) {
+        if modified.is_ok_and(|modified| modified + TICK < synced) {
             continue;
         }
         crate::remove::remove_tree(&path)?;

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 /// A text that is not 16 hexadecimal digits.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not the id of a layer or cache mount")]
-pub struct ParseIdError(String);
+#[error("`{0}` is not 16 hexadecimal digits")]
+pub struct ParseIdError(pub(crate) String);
 
 macro_rules! id_newtype {
     ($(#[$doc:meta])* $name:ident) => {

@@ -8,6 +8,7 @@
 //! tmp/PID-NONCE.lock       one process: locked for as long as it lives; lists the blobs that it relies on
 //! tmp/PID-NONCE/           what that process is making
 //! locks/                   locks of steps being executed, and of the store's own short sections
+//! history/ID               what is told of an earlier build, opaque to the store
 //! contexts/                stat caches of contexts and bare git repositories, opaque to the store
 //! reserve                  space given up when the disk is full, so that `kiln prune` can work
 //! ```
@@ -35,6 +36,7 @@ mod db;
 mod du;
 mod durability;
 mod error;
+mod history;
 mod ids;
 mod images;
 mod inventory;
@@ -58,6 +60,7 @@ mod testing;
 pub use blobs::{BlobError, BlobInfo, BlobWriter};
 pub use du::{Usage, UsageKind, UsageRow};
 pub use error::{Error, Result};
+pub use history::HistoryId;
 pub use ids::{LayerId, MountId, ParseIdError};
 pub use images::{Image, ImageError};
 pub use layers::{Layer, LayerError, NewLayer};

@@ -22,7 +22,7 @@
 //! Rows go first, in a transaction that is on the disk before any file moves. Blobs are locked against being claimed from before
 //! that transaction until their files are out of the way.
 
-use crate::db::{Failure, now};
+use crate::db::{Failure, now, time};
 use crate::durability;
 use crate::error::{Error, Result};
 use crate::ids::{LayerId, MountId};
@@ -39,7 +39,7 @@ use rusqlite::Transaction;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What to prune; see the table in the module's source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,9 @@ pub struct PruneOptions {
     /// Only so much, least recently used first, that the store has at most so many bytes.
     pub max_size: Option<u64>,
 }
+
+/// The fact that tells when something was last pruned.
+const PRUNED: &str = "pruned";
 
 /// What went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,9 +135,19 @@ impl Store {
         plan.lock_mounts(self)?;
         plan.delete(self, sql, &inventory)?;
         plan.delete_records(sql, options)?;
+        durability::set_meta(sql, PRUNED, &now().to_string())?;
         memos::trim(sql, if options.is_sweeping() { 0 } else { memos::MOST_MEMOS })?;
         plan.garbage = durability::sweep(sql, &inner.root, &inner.process, &plan.files)?;
         Ok(plan)
+    }
+
+    /// When something was last pruned; `None` if nothing ever was.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn last_prune(&self) -> Result<Option<SystemTime>> {
+        let value: Option<String> = self.0.db().read(|sql| durability::meta(sql, PRUNED))?;
+        Ok(value.and_then(|millis| millis.parse().ok()).map(time))
     }
 
     fn prune_contexts(&self, options: &PruneOptions) -> Result<()> {

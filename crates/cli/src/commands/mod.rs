@@ -5,6 +5,7 @@ pub(crate) mod cache;
 mod call;
 pub(crate) mod check;
 pub(crate) mod du;
+pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod internal_sync;
@@ -14,6 +15,7 @@ pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod transfer;
 pub(crate) mod version;
+pub(crate) mod why;
 
 use crate::args::{Cli, Command};
 use crate::error::CliError;
@@ -37,6 +39,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitStatus, CliError> {
         Command::Du(args) => du::execute(globals, &args),
         Command::Cache(args) => cache::execute(globals, &args),
         Command::Prune(args) => prune::execute(globals, &args),
+        Command::Why(args) => why::execute(globals, &args),
+        Command::History(args) => history::execute(globals, &args),
         Command::Version => version::execute(),
         Command::InternalSync => internal_sync::execute(globals),
     }

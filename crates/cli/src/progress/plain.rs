@@ -74,7 +74,8 @@ impl Plain {
 impl Renderer for Plain {
     fn event(&mut self, at: Duration, event: &Event, out: &mut Vec<u8>) {
         match event {
-            Event::Planned { .. } => {}
+            Event::BuildDefined { .. } | Event::Planned { .. } | Event::StepDefined { .. } | Event::StepMade { .. } => {
+            }
             Event::StepStarted { step, name, .. } => {
                 self.begin(*step, at, name, out);
             }
@@ -87,8 +88,8 @@ impl Renderer for Plain {
             Event::StepWhy { step, reason } => {
                 let step = self.steps.entry(*step).or_default();
                 match step.number {
-                    0 => step.why.push(reason.clone()),
-                    number => print(out, number, &why(self.paint, reason)),
+                    0 => step.why.push(reason.to_string()),
+                    number => print(out, number, &why(self.paint, &reason.to_string())),
                 }
             }
             Event::StepAutoCache { step, commands, caches } => {

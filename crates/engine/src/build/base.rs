@@ -79,6 +79,7 @@ impl Told<'_> {
         if !self.started.swap(true, Ordering::SeqCst) {
             let vertex = self.build.graph.vertex(self.vertex);
             self.build.steps.count_ran();
+            self.build.define(self.vertex);
             self.build.events.event(Event::StepStarted { step, name: vertex.label.name.clone(), stage: stage(vertex) });
         }
         step

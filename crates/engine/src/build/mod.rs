@@ -36,7 +36,7 @@ use platforms::PlannedPlatform;
 use selections::SelectionCache;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use step::Steps;
 
@@ -49,6 +49,8 @@ pub(crate) struct Build<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) contexts: &'a Contexts,
     pub(crate) dockerfile: &'a dockerfile::Dockerfile,
+    /// Where the Dockerfile's lines end, once somebody asks.
+    pub(crate) line_ends: OnceLock<Vec<u32>>,
     pub(crate) steps: Steps,
     pub(crate) selections: SelectionCache,
     /// Steps whose result was there, to be marked as used.
@@ -103,6 +105,11 @@ fn build(
     let loading = Loading { engine, events, cancel: inner.clone(), numbers };
     let main = main_context::load(request, &loading)?;
     let dockerfile = dockerfile::read(request, &main, &loading)?;
+    events.event(Event::BuildDefined {
+        context: request.context.to_string(),
+        dockerfile: dockerfile.name.clone(),
+        target: request.target.clone(),
+    });
     let contexts = contexts::open(engine, request, main, &dockerfile)?;
     let names = export::names(&request.tags)?;
     export::check(&request.outputs, &names)?;
@@ -126,6 +133,7 @@ fn build(
         graph: &plan.graph,
         contexts: &contexts,
         dockerfile: &dockerfile,
+        line_ends: OnceLock::new(),
         steps: Steps::numbered_by(Arc::clone(numbers)),
         selections: SelectionCache::default(),
         found: Mutex::default(),

@@ -58,8 +58,69 @@ impl Build<'_> {
     pub(super) fn tell_cached(&self, id: VertexId, saved: Option<Duration>) {
         let vertex = self.graph.vertex(id);
         let name = vertex.label.name.clone();
+        self.define(id);
         self.steps.count_cached();
         self.events.event(Event::StepCached { step: self.steps.id(id), name, stage: stage(vertex), saved });
+    }
+
+    /// Says what a step is, before anything else is said of it.
+    pub(super) fn define(&self, id: VertexId) {
+        let vertex = self.graph.vertex(id);
+        self.events.event(Event::StepDefined {
+            step: self.steps.id(id),
+            vertex: id.0,
+            inputs: vertex.inputs.iter().map(|input| input.0).collect(),
+            reads_context: vertex
+                .inputs
+                .iter()
+                .any(|input| matches!(self.graph.vertex(*input).op, Op::Source(Source::Local(_)))),
+            instruction: vertex.label.instruction.clone(),
+            line: vertex.label.span.map(|(start, _)| self.line(start)),
+        });
+    }
+
+    /// The line of a byte of the Dockerfile, from 1.
+    fn line(&self, offset: u32) -> u32 {
+        let ends = self.line_ends.get_or_init(|| {
+            self.dockerfile.text.bytes().zip(0..).filter(|(byte, _)| *byte == b'\n').map(|(_, at)| at).collect()
+        });
+        u32::try_from(ends.partition_point(|end| *end < offset) + 1).unwrap_or(u32::MAX)
+    }
+
+    /// What people are told when the content of an input changed.
+    fn changed_input(&self, id: VertexId) -> String {
+        let vertex = self.graph.vertex(id);
+        let instruction = &vertex.label.instruction;
+        match &vertex.op {
+            Op::Source(Source::Image(image)) => {
+                let name = instruction.strip_prefix("FROM ").unwrap_or(instruction);
+                format!("{name} moved to sha256:{}", image.digest.short())
+            }
+            _ => format!("{instruction} made something else"),
+        }
+    }
+
+    /// What only the engine knows of a reason: why a result that is there was not taken, when one that is gone went.
+    fn with_details(&self, key: &CacheKey, reason: &Reason) -> Reason {
+        let store = self.engine.store();
+        match reason {
+            // The solver was not given the result, though it is there: see `gets_all`.
+            Reason::Pruned { .. } if store.record(key).is_ok_and(|record| record.is_some()) => {
+                Reason::Unusable("its result was made with an automatic cache that it does not get now".to_owned())
+            }
+            Reason::Pruned { .. } => {
+                let pruned = store.last_prune().ok().flatten();
+                Reason::Pruned { ago: pruned.and_then(|time| time.elapsed().ok()) }
+            }
+            reason => reason.clone(),
+        }
+    }
+
+    /// What the step at this position changed when it last ran.
+    fn last_diff(&self, id: VertexId) -> Option<ContentDigest> {
+        let last = self.last_run(id)?;
+        let record = self.engine.store().record(&last.key).ok()??;
+        postcard::from_bytes::<StepRecord>(&record.value).ok().map(|record| record.diff)
     }
 
     fn base_of(&self, id: VertexId, inputs: &[Output]) -> Option<Snapshot> {
@@ -79,18 +140,6 @@ impl Build<'_> {
         let last = self.last_run(id)?;
         let layer = self.engine.store().record(&last.key).ok()??.layer?;
         Earlier::find(self.engine.store(), layer)
-    }
-
-    /// Why a step runs, for people.
-    fn said(&self, key: &CacheKey, reason: &Reason) -> String {
-        let is_there = || self.engine.store().record(key).is_ok_and(|record| record.is_some());
-        match reason {
-            // The solver was not given the result, though it is there: see `gets_all`.
-            Reason::Pruned if is_there() => {
-                "its result was made with an automatic cache that it does not get now".to_owned()
-            }
-            reason => reason.to_string(),
-        }
     }
 
     /// The last run of the step at this position, if the next one may go on from what it left.
@@ -138,11 +187,11 @@ impl Worker for Build<'_> {
 
     fn prepare(&self, vertex: VertexId, inputs: &[Output]) -> Result<Prepared<Output>, EngineError> {
         let node = self.graph.vertex(vertex);
-        let called = |port: u32| self.graph.vertex(node.inputs[port as usize]).label.instruction.clone();
+        let said = |port: u32| self.changed_input(node.inputs[port as usize]);
         let prepared = match &node.op {
             Op::Source(source) => self.source(vertex, source).map(Prepared::Ready),
-            Op::Exec(op) => exec::key_parts(op, inputs, &called, self).map(Prepared::Keyed),
-            Op::File(op) => file::key_parts(op, inputs, &called, self).map(Prepared::Keyed),
+            Op::Exec(op) => exec::key_parts(op, inputs, &said, self).map(Prepared::Keyed),
+            Op::File(op) => file::key_parts(op, inputs, &said, self).map(Prepared::Keyed),
         };
         prepared.map_err(|error| self.place(vertex, error))
     }
@@ -156,6 +205,8 @@ impl Worker for Build<'_> {
             return Ok(None);
         }
         self.tell_cached(vertex, Some(value.duration));
+        let step = self.steps.id(vertex);
+        self.events.event(Event::StepMade { step, layer: layer.to_string(), same: false });
         self.found.lock().unwrap_or_else(PoisonError::into_inner).push((*key, layer));
         Ok(Some(self.output(vertex, inputs, layer, &value.diff)))
     }
@@ -184,8 +235,10 @@ impl Worker for Build<'_> {
             self.base_layers_of(&base).map_err(|error| self.place(vertex, error))?;
         }
         let step = self.steps.id(vertex);
+        self.define(vertex);
         self.events.event(Event::StepStarted { step, name: node.label.name.clone(), stage: stage(node) });
-        self.events.event(Event::StepWhy { step, reason: self.said(key, reason) });
+        self.events.event(Event::StepWhy { step, reason: self.with_details(key, reason) });
+        let before = self.last_diff(vertex);
         let started = Instant::now();
         let made = self.make(vertex, inputs).map_err(|error| self.place(vertex, error));
         let duration = started.elapsed();
@@ -199,6 +252,8 @@ impl Worker for Build<'_> {
         let error = kept.as_ref().err().map(ToString::to_string);
         self.events.event(Event::StepFinished { step, duration, error });
         let made = kept?;
+        let same = before == Some(made.diff);
+        self.events.event(Event::StepMade { step, layer: made.layer.to_string(), same });
         self.steps.count_ran();
         Ok(self.output(vertex, inputs, made.layer, &made.diff))
     }

@@ -160,7 +160,9 @@ fn a_store_of_the_first_format_is_brought_forward() {
     drop(get(&store, Sharing::Shared).unwrap());
     drop(store);
     let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch("DROP TABLE mount_users; ALTER TABLE mounts DROP COLUMN hits; PRAGMA user_version = 1").unwrap();
+    let back = "DROP TABLE mount_users; ALTER TABLE mounts DROP COLUMN hits; ALTER TABLE images DROP COLUMN image_index;
+                PRAGMA user_version = 1";
+    old.execute_batch(back).unwrap();
     drop(old);
     let store = Store::open(root.path()).unwrap();
     let found = &store.cache_mounts().unwrap()[0];

@@ -1,7 +1,7 @@
 //! The plain progress, fed with events: what is written, line by line.
 
 use super::*;
-use kiln_engine::Stream;
+use kiln_engine::{Change, Reason, Stream};
 use snapbox::{assert_data_eq, str};
 
 fn render(events: &[(u64, Event)]) -> String {
@@ -32,7 +32,10 @@ fn item(current: u64, done: bool) -> Event {
 
 #[test]
 fn a_build() {
-    let why = |step, reason: &str| Event::StepWhy { step: StepId(step), reason: reason.into() };
+    let why = |step, said: &str| Event::StepWhy {
+        step: StepId(step),
+        reason: Reason::Changed(vec![Change::Input { part: String::new(), said: said.into() }]),
+    };
     let cached =
         Event::StepCached { step: StepId(1), name: "[builder 2/4] WORKDIR /app".into(), stage: None, saved: None };
     let text = render(&[

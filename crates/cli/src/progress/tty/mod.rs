@@ -149,7 +149,7 @@ impl Renderer for Tty {
                 self.done += u32::from(stage.is_some());
                 self.over.push(Over::Cached { name: one_line(name) });
             }
-            Event::StepWhy { step, reason } => self.note(*step, format!("why: {}", one_line(reason))),
+            Event::StepWhy { step, reason } => self.note(*step, format!("why: {}", one_line(&reason.to_string()))),
             Event::StepAutoCache { step, commands, caches } => {
                 self.note(*step, one_line(&human::auto_cache(commands, *caches)));
             }
@@ -173,8 +173,8 @@ impl Renderer for Tty {
                 }
             }
             Event::StepFinished { step, duration, error } => self.finished(*step, *duration, error.as_deref()),
-            // Findings are told when the build is over.
-            Event::Lint(_) => {}
+            // Findings are told when the build is over; the rest is for `kiln why`.
+            Event::BuildDefined { .. } | Event::StepDefined { .. } | Event::StepMade { .. } | Event::Lint(_) => {}
             Event::Warning { message, .. } => self.over.push(Over::Warning { message: text::message(message) }),
         }
     }

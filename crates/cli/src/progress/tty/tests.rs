@@ -1,7 +1,7 @@
 //! The live progress, fed with events: what a terminal shows.
 
 use super::*;
-use kiln_engine::Stream;
+use kiln_engine::{Change, Reason, Stream};
 use snapbox::{assert_data_eq, str};
 
 const SIZE: Size = Size { columns: 40, rows: 12 };
@@ -101,7 +101,8 @@ fn begun() -> Session {
     session.event(0, &Event::Planned { steps: 4 });
     let name = "[builder 1/4] FROM golang:1.25-trixie@sha256:0123456789".to_owned();
     session.event(1, &Event::StepCached { step: StepId(0), name, stage: Some("builder".into()), saved: None });
-    session.event(2, &Event::StepWhy { step: StepId(1), reason: "main.go changed".into() });
+    let changed = Change::Input { part: String::new(), said: "main.go changed".into() };
+    session.event(2, &Event::StepWhy { step: StepId(1), reason: Reason::Changed(vec![changed]) });
     session.event(2, &started(1, "[builder 2/4] COPY . ."));
     session.event(900, &finished(1, None));
     session.event(1000, &started(2, "[builder 3/4] RUN go build"));

@@ -6,23 +6,24 @@ use crate::{build::Selections, error::EngineError};
 use kiln_graph::{Exec, Mount, MountKind};
 use kiln_solver::KeyParts;
 
-/// The named parts of the step's key. `called` says what people call an input.
+/// The named parts of the step's key. `said` is what people are told when an input changed.
 pub(crate) fn key_parts(
     exec: &Exec,
     inputs: &[Output],
-    called: &dyn Fn(u32) -> String,
+    said: &dyn Fn(u32) -> String,
     selections: &dyn Selections,
 ) -> Result<KeyParts, EngineError> {
     let mut parts = KeyParts::new();
     parts.text(KeyParts::OP, "exec v1");
     match exec.root {
-        Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, called(port.0)),
+        Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, said(port.0)),
         None => parts.text("base", "scratch"),
     };
     let (form, command) = command(&exec.args);
     parts.text("form", form).text("command", command);
     for (name, value) in &exec.env {
-        parts.text(name.clone(), value.clone());
+        let kind = if exec.arguments.contains(name) { "ARG" } else { "ENV" };
+        parts.text(format!("{kind} {name}"), value.clone());
     }
     parts.text("working directory", &exec.cwd);
     parts.text("user", exec.user.as_deref().unwrap_or_default());
@@ -33,7 +34,7 @@ pub(crate) fn key_parts(
     let hosts: Vec<String> = exec.extra_hosts.iter().map(|entry| format!("{}={}", entry.host, entry.ip)).collect();
     parts.text("extra hosts", hosts.join(" "));
     for mount in &exec.mounts {
-        mount_parts(mount, inputs, called, selections, &mut parts)?;
+        mount_parts(mount, inputs, said, selections, &mut parts)?;
     }
     Ok(parts)
 }
@@ -41,7 +42,7 @@ pub(crate) fn key_parts(
 fn mount_parts(
     mount: &Mount,
     inputs: &[Output],
-    called: &dyn Fn(u32) -> String,
+    said: &dyn Fn(u32) -> String,
     selections: &dyn Selections,
     parts: &mut KeyParts,
 ) -> Result<(), EngineError> {
@@ -52,7 +53,7 @@ fn mount_parts(
             parts.text(&name, format!("bind {access}"));
             match &inputs[from.0 as usize] {
                 Output::Snapshot(snapshot) if source.trim_matches('/').is_empty() => {
-                    parts.content(format!("files at {}", mount.target), snapshot.content, called(from.0));
+                    parts.content(format!("files at {}", mount.target), snapshot.content, said(from.0));
                 }
                 input => {
                     let digest = selections.path(input, source)?;

@@ -8,17 +8,17 @@ use kiln_digest::ContentDigest;
 use kiln_graph::{Action, Copy, File};
 use kiln_solver::KeyParts;
 
-/// The named parts of the step's key. `called` says what people call an input.
+/// The named parts of the step's key. `said` is what people are told when an input changed.
 pub(crate) fn key_parts(
     file: &File,
     inputs: &[Output],
-    called: &dyn Fn(u32) -> String,
+    said: &dyn Fn(u32) -> String,
     selections: &dyn Selections,
 ) -> Result<KeyParts, EngineError> {
     let mut parts = KeyParts::new();
     parts.text(KeyParts::OP, "file v1");
     match file.base {
-        Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, called(port.0)),
+        Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, said(port.0)),
         None => parts.text("base", "scratch"),
     };
     for (number, action) in file.actions.iter().enumerate() {
@@ -26,12 +26,9 @@ pub(crate) fn key_parts(
         match action {
             Action::Copy(copy) => {
                 parts.text(name("copy"), settings(copy));
-                let from = if copy.from_context {
-                    "files of the build context".to_owned()
-                } else {
-                    format!("files of {}", called(copy.from.0))
-                };
-                parts.files(name(&from), selections.copy(&inputs[copy.from.0 as usize], copy)?);
+                // Whatever made the files: the key says what they are, not where they come from.
+                let from = if copy.from_context { "files of the build context" } else { "files of another tree" };
+                parts.files(name(from), selections.copy(&inputs[copy.from.0 as usize], copy)?);
             }
             Action::Mkdir(mkdir) => {
                 parts.text(name("directory"), format!("{} {:o} {:?}", mkdir.path, mkdir.mode, mkdir.owner));
