@@ -150,7 +150,8 @@ fn check(kiln: &Kiln, arguments: &[&str]) {
     // one small file.
     let root = kiln.root();
     let root = root.to_str().expect("a plain name");
-    let harmless = |line: &str| [".lock\"", ".lock>", "meta.db-shm>", "/history/"].iter().any(|known| line.contains(known));
+    let harmless =
+        |line: &str| [".lock\"", ".lock>", "meta.db-shm>", "/history/"].iter().any(|known| line.contains(known));
     let written = calls.named(&WRITING).into_iter().filter(|line| line.contains(root) && !harmless(line));
     none("writes to the store", written.collect());
     assert!(database(kiln) == before, "the database changed");

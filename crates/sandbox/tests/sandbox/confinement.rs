@@ -88,7 +88,8 @@ fn devices() {
     let core = if std::fs::exists("/proc/kcore").unwrap() { "core " } else { "" };
     assert_eq!(
         Trial::sh(script).output().replace('\n', " "),
-        core.to_owned() + "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero 3 3 pts/ptmx /proc/self/fd/0 yes"
+        core.to_owned()
+            + "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero 3 3 pts/ptmx /proc/self/fd/0 yes"
     );
 }
 

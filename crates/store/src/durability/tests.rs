@@ -94,7 +94,7 @@ fn only_stat_caches_older_than_the_sync_survive() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path(), "first");
     fs::write(store.contexts_dir().join("early"), b"e").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(100));
     store.sync().unwrap();
     fs::write(store.contexts_dir().join("late"), b"l").unwrap();
     drop(store);

@@ -160,7 +160,8 @@ fn a_store_of_the_first_format_is_brought_forward() {
     drop(get(&store, Sharing::Shared).unwrap());
     drop(store);
     let old = rusqlite::Connection::open(&path).unwrap();
-    let back = "DROP TABLE mount_users; ALTER TABLE mounts DROP COLUMN hits; ALTER TABLE images DROP COLUMN image_index;
+    let back =
+        "DROP TABLE mount_users; ALTER TABLE mounts DROP COLUMN hits; ALTER TABLE images DROP COLUMN image_index;
                 PRAGMA user_version = 1";
     old.execute_batch(back).unwrap();
     drop(old);
