@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::error::EngineError;
 use kiln_digest::Digest;
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 pub use kiln_store::{CacheMountInfo, CacheMountKey, MountId, Pruned, RemovedMounts, Usage, UsageKind, UsageRow};
@@ -94,15 +95,23 @@ impl Engine {
     pub fn prune(&self, request: PruneRequest) -> Result<Pruned, EngineError> {
         let PruneRequest { all, keep_mounts, older_than, max_size } = request;
         let options = kiln_store::PruneOptions { all, keep_mounts, older_than, max_size };
-        let first = match self.remove_unnamed(older_than) {
+        let mut first = Pruned::default();
+        if let Some(most) = max_size {
+            first = self.store().prune(&options).map_err(EngineError::store)?;
+            // Images without a name go only when what else may go is not enough.
+            if self.disk_usage()?.total <= most {
+                return Ok(first);
+            }
+        }
+        let unnamed = match self.remove_unnamed(older_than) {
             // What is freed without it makes room for it.
             Err(kiln_store::ImageError::Store(error)) if error.is_full() => {
-                let first = self.store().prune(&options).map_err(EngineError::store)?;
-                self.remove_unnamed(older_than).map_err(EngineError::from_store_image)?;
-                first
+                first = self.store().prune(&options).map_err(EngineError::store)?;
+                self.remove_unnamed(older_than)
             }
-            removed => removed.map(|()| Pruned::default()).map_err(EngineError::from_store_image)?,
+            removed => removed,
         };
+        first.images += unnamed.map_err(EngineError::from_store_image)?;
         let then = self.store().prune(&options).map_err(EngineError::store)?;
         Ok(Pruned {
             records: first.records + then.records,
@@ -115,14 +124,24 @@ impl Engine {
     }
 
     /// An image without a name is nobody's but its builder's, who has seen its id.
-    fn remove_unnamed(&self, older_than: Option<Duration>) -> Result<(), kiln_store::ImageError> {
-        for image in self.store().images()?.iter().filter(|image| image.name.starts_with("<none>@")) {
+    /// How many have gone.
+    fn remove_unnamed(&self, older_than: Option<Duration>) -> Result<u64, kiln_store::ImageError> {
+        // An image for several platforms is there once for each.
+        let mut unnamed = BTreeSet::new();
+        for image in self.store().images()?.into_iter().filter(|image| image.name.starts_with("<none>@")) {
             // One from the future is as young as can be.
             if image.created.elapsed().unwrap_or_default() >= older_than.unwrap_or_default() {
-                self.store().remove_image(&image.name)?;
+                unnamed.insert(image.name);
             }
         }
-        Ok(())
+        for name in &unnamed {
+            match self.store().remove_image(name) {
+                // Somebody else was quicker.
+                Err(kiln_store::ImageError::NotFound(_)) | Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unnamed.len() as u64)
     }
 }
 

@@ -153,7 +153,7 @@ impl Store {
     fn prune_contexts(&self, options: &PruneOptions) -> Result<()> {
         let directory = self.contexts_dir();
         let failed = |error| Error::io("list", &directory, error);
-        let unused = if options.all { Duration::ZERO } else { LONG_UNUSED };
+        let unused = if options.is_sweeping() { Duration::ZERO } else { LONG_UNUSED };
         let unused = unused.max(options.older_than.unwrap_or_default());
         for entry in fs::read_dir(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;

@@ -121,3 +121,16 @@ fn prune_spares_what_it_is_told_to() {
     let du = kiln.run(["images", "--json"]).stdout();
     assert!(du.contains("\"name\":null"), "{du}");
 }
+
+#[test]
+fn a_limit_that_is_not_reached_removes_nothing() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("Dockerfile", "FROM base\nRUN echo unnamed > /unnamed\n");
+    kiln.build::<&str>([]).succeeds();
+    kiln.run(["prune", "--force", "--max-used-space", "100g"]).succeeds();
+    assert_eq!(kiln.run(["images", "--quiet"]).stdout().lines().count(), 1);
+    kiln.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    kiln.build(["--platform", "linux/amd64,linux/arm64"]).succeeds();
+    kiln.run(["prune", "--force", "--max-used-space", "1"]).succeeds();
+    assert_eq!(kiln.run(["images", "--quiet"]).stdout(), "");
+}

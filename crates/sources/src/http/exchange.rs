@@ -8,7 +8,9 @@ use super::HttpError;
 use kiln_graph::without_credentials;
 use reqwest::Url;
 use reqwest::blocking::{Client, Response};
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
+};
 use std::error::Error;
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -37,7 +39,7 @@ pub(super) struct Question {
 }
 
 impl Exchange {
-    /// Gets what is at an address. Answers are those of success, and 304.
+    /// Gets what is at an address. Answers are those of success, and 304 where the question has a condition.
     pub(super) fn get(&self, question: &Question) -> Result<Response, HttpError> {
         let shown = without_credentials(&question.url);
         let first = parse(&question.url)?;
@@ -52,7 +54,8 @@ impl Exchange {
             let response = request.send().map_err(|error| failed(&shown, &error))?;
             let status = response.status();
             if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
-                let is_good = status.is_success() || status.as_u16() == 304;
+                let asked = [IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| question.headers.contains_key(name));
+                let is_good = status.is_success() || asked && status.as_u16() == 304;
                 return if is_good {
                     Ok(response)
                 } else {

@@ -1,8 +1,9 @@
 //! Directories and files that kiln makes in a cache, where steps have written: no link of theirs leads outside.
 
-use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -48,12 +49,8 @@ pub(super) fn write_file(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<(
     };
     let directory = make_directory(root, parent)?;
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if let Ok(file) = rustix::fs::openat(&directory, name, OFlags::RDONLY | OFlags::NONBLOCK | flags, Mode::empty()) {
-        let mut there = Vec::new();
-        let limit = bytes.len() as u64 + 1;
-        if File::from(file).take(limit).read_to_end(&mut there).is_ok() && there == bytes {
-            return Ok(());
-        }
+    if has(&directory, name, bytes) {
+        return Ok(());
     }
     let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
     let temporary = format!(".kiln-{}-{number}", std::process::id());
@@ -66,6 +63,20 @@ pub(super) fn write_file(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<(
     File::from(file).write_all(bytes)?;
     rustix::fs::renameat(&directory, &temporary, &directory, name)?;
     Ok(())
+}
+
+/// Whether a regular file holds just these bytes. What a step has put there instead, such as a device, is never opened.
+fn has(directory: &OwnedFd, name: &OsStr, bytes: &[u8]) -> bool {
+    let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(place) = rustix::fs::openat(directory, name, look, Mode::empty()) else { return false };
+    let is_file = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !rustix::fs::fstat(&place).is_ok_and(is_file) {
+        return false;
+    }
+    // The very file that was looked at, whatever has its name by now.
+    let Ok(file) = File::open(format!("/proc/self/fd/{}", place.as_raw_fd())) else { return false };
+    let mut there = Vec::new();
+    file.take(bytes.len() as u64 + 1).read_to_end(&mut there).is_ok() && there == bytes
 }
 
 #[cfg(test)]
@@ -105,6 +116,12 @@ mod tests {
             assert_eq!(std::fs::read_to_string(root.path().join("a/b")).unwrap(), text);
         }
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "outside");
+        // A pipe is neither opened nor written to.
+        let pipe = root.path().join("conf");
+        std::fs::remove_file(&pipe).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        write_file(root.path(), Path::new("conf"), b"").unwrap();
+        assert!(pipe.is_file());
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 2);
     }
 }
