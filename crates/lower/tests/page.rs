@@ -26,6 +26,11 @@ a cache mount of kiln's store: it outlives builds and is in no layer.
 An **output** is a directory that later steps do read, like Cargo's `target`. Before the step runs, what its last run left there is laid
 under it; what it leaves becomes part of its layer as always.
 
+The last run is that of the same step of the same Dockerfile in the same directory, whatever has changed since. Cargo and its like tell by times what
+they have to make again, so the step begins from nothing when a file that it sees is new or changed and yet older than the last run: one that was
+moved here, unpacked from an archive, or edited while the last build was running. Leave what the build makes out of the context by a
+`.dockerignore`.
+
 ## What holds
 
 - The exported image has the same files with `safe` as with `off`. An intermediate layer may lack the directories of pure caches, and nothing
