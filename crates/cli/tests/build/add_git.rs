@@ -3,7 +3,7 @@
 use crate::support::{GitServer, Kiln, Page, Ran, Web, has_program};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn add(kiln: &Kiln, address: &str, rest: &str) {
     kiln.write("Dockerfile", format!("FROM base\nADD {address} /src/\n{rest}\n"));
@@ -138,6 +138,49 @@ fn submodules_come_along() {
 }
 
 #[test]
+fn credentials_of_an_address_are_not_written_down() {
+    let Some((kiln, server)) = ready() else { return };
+    server.commit("inner", &[("inside", "inside\n")]);
+    server.commit("outer", &[("file", "outer\n")]);
+    server.git("outer", &["submodule", "--quiet", "add", &server.url("inner"), "mod"]);
+    let gitmodules = server.work("outer").join(".gitmodules");
+    let text = fs::read_to_string(&gitmodules).unwrap().replace(&server.url("inner"), "../inner.git");
+    fs::write(&gitmodules, text).unwrap();
+    server.commit("outer", &[]);
+    // user:hunter2
+    server.wants("basic dXNlcjpodW50ZXIy");
+    let url = server.url("outer").replace("http://", "http://user:hunter2@");
+    kiln.write("Dockerfile", format!("FROM scratch\nADD --keep-git-dir=true {url} /src/\n"));
+    let out = kiln.path("out");
+    kiln.build(["-o", out.to_str().unwrap()]).succeeds();
+    assert_eq!(fs::read_to_string(out.join("src/mod/inside")).unwrap(), "inside\n");
+    assert!(fs::read_to_string(out.join("src/.git/config")).unwrap().contains(&server.url("inner")));
+    let files = grep(&out, b"hunter2").into_iter().chain(grep(&out, b"dXNlcjpodW50ZXIy"));
+    assert_eq!(files.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+    // A user alone may be a token.
+    add(&kiln, &server.url("outer").replace("http://", "http://ghp_hunter2@"), "");
+    let ran = kiln.build::<&str>([]);
+    ran.exits(3);
+    let from = ran.stderr.find("\nerror").unwrap_or_default();
+    let message = ran.stderr[from..].lines().filter(|line| !line.contains("ADD")).collect::<String>();
+    assert!(message.contains("git failed for") && !message.contains("hunter2"), "{ran}");
+}
+
+/// The files below a directory that have the text in them.
+fn grep(directory: &Path, text: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(grep(&path, text));
+        } else if fs::read(&path).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text)) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
 fn checksums_and_what_is_not_there() {
     let Some((kiln, server)) = ready() else { return };
     let commit = server.push("a");
@@ -218,6 +261,18 @@ fn servers_that_only_serve_files() {
     put_all(&web, &server.served("a"), "/a.git");
     add(&kiln, &web.url("/a.git"), "RUN cat /src/file");
     kiln.build::<&str>([]).succeeds().logs("one");
+    // What was kept has all of the commit.
+    add(&kiln, &format!("--keep-git-dir=true {}", web.url("/a.git")), "RUN cat /src/file && test -d /src/.git");
+    kiln.build::<&str>([]).succeeds().logs("one").stderr_lacks("fetching ");
+    // A copy that has not is left aside.
+    for kept in fs::read_dir(kiln.root().join("contexts")).unwrap().flatten() {
+        let packs = kept.path().join("objects/pack");
+        if packs.exists() {
+            fs::remove_dir_all(packs).unwrap();
+        }
+    }
+    add(&kiln, &format!("{}#:sub", web.url("/a.git")), "RUN cat /src/dir/deep");
+    kiln.build::<&str>([]).succeeds().logs("deep");
 }
 
 fn put_all(web: &Web, directory: &Path, at: &str) {

@@ -40,14 +40,13 @@ pub(super) fn checkout(
             fs::copy(&shallow, dot_git.join("shallow")).map_err(io("copy", &shallow))?;
         }
     }
-    git.run(&work, Reach::Nothing, ["remote", "add", "origin", tree.remote.as_str()])?;
+    git.run(&work, Reach::Nothing, ["remote", "add", "origin", git.remote.as_str()])?;
     git.run(&work, Reach::Nothing, ["checkout", "--quiet", "--detach", found.commit.as_str()])?;
     let has_submodules = work.join(".gitmodules").symlink_metadata().is_ok();
     if tree.submodules && has_submodules {
         submodules(git, &work)?;
     }
     if keeps {
-        git.run(&work, Reach::Nothing, ["remote", "set-url", "origin", &without_credentials(&tree.remote)])?;
         if let Some(name) = found.name.as_ref().filter(|name| name.starts_with("refs/")) {
             git.run(&work, Reach::Nothing, ["update-ref", name, &found.commit])?;
         }

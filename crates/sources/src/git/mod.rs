@@ -5,6 +5,7 @@
 //! earlier builds fetched ([`repository`]); then they are checked out ([`checkout`]) and become a layer under a record of the tree.
 
 mod checkout;
+mod credentials;
 mod program;
 mod refs;
 mod repository;
@@ -12,6 +13,7 @@ mod repository;
 pub use program::GitAccess;
 
 use crate::progress::Progress;
+use credentials::Credentials;
 use kiln_digest::{CacheKey, ContentDigest, Hasher};
 use kiln_graph::GitTree;
 use kiln_layer::{TreeError, diff_digest};
@@ -144,7 +146,7 @@ impl GitSource {
         access: &GitAccess,
         progress: &dyn Progress,
     ) -> Result<Self, GitError> {
-        let found = refs::find(&Git { remote: &tree.remote, access, progress }, tree)?;
+        let found = refs::find(&Git::new(&tree.remote, access, progress), tree)?;
         Ok(Self { store: store.clone(), tree: tree.clone(), access: access.clone(), found })
     }
 
@@ -180,7 +182,7 @@ impl GitSource {
         if let Some(layer) = self.layer_if_here()? {
             return Ok(layer);
         }
-        let git = Git { remote: &self.tree.remote, access: &self.access, progress };
+        let git = Git::new(&self.tree.remote, &self.access, progress);
         let temporary = self.store.temp_dir()?;
         let repository = Repository::fetch(&self.store, &git, &self.found, temporary.path())?;
         let files = checkout::checkout(&git, &self.tree, &self.found, &repository, temporary.path())?;
@@ -202,7 +204,9 @@ impl GitSource {
         hasher.field(self.found.commit.as_bytes()).field(subdir.as_deref().unwrap_or_default().as_bytes());
         hasher.number(u64::from(*submodules)).number(u64::from(*keep_git_dir));
         if *keep_git_dir {
-            hasher.field(remote.as_bytes()).field(self.found.name.as_deref().unwrap_or_default().as_bytes());
+            hasher
+                .field(Credentials::split(remote).0.as_bytes())
+                .field(self.found.name.as_deref().unwrap_or_default().as_bytes());
         }
         hasher
     }

@@ -2,9 +2,10 @@
 //!
 //! No configuration of the system or the user is read, no hook and no credential helper runs, nothing asks questions, and only the
 //! protocols that a command needs are allowed: a submodule cannot reach files of this machine. Credentials are handed over in the
-//! environment, never as arguments, which every user of the machine can read.
+//! environment, never as arguments, which every user of the machine can read, and never in an address, which git writes down.
 
 use super::GitError;
+use super::credentials::{Credentials, without_any_credentials};
 use crate::patience::LOOK;
 use crate::progress::Progress;
 use kiln_graph::without_credentials;
@@ -73,12 +74,22 @@ pub(super) enum Reach {
 
 /// Runs `git` for one repository.
 pub(super) struct Git<'a> {
-    pub(super) remote: &'a str,
-    pub(super) access: &'a GitAccess,
+    /// The repository as it was named. Git never sees it.
+    pub(super) address: &'a str,
+    /// The repository without what is secret of its address.
+    pub(super) remote: String,
+    credentials: Option<Credentials>,
+    access: &'a GitAccess,
     pub(super) progress: &'a dyn Progress,
 }
 
-impl Git<'_> {
+impl<'a> Git<'a> {
+    /// A runner for the repository at an address.
+    pub(super) fn new(address: &'a str, access: &'a GitAccess, progress: &'a dyn Progress) -> Self {
+        let (remote, credentials) = Credentials::split(address);
+        Self { address, remote, credentials, access, progress }
+    }
+
     /// Runs a command to its end and gives what it wrote.
     ///
     /// # Errors
@@ -108,7 +119,7 @@ impl Git<'_> {
         if output.status.code() == Some(127) {
             return Err(GitError::NoProgram);
         }
-        Err(GitError::Refused { remote: without_credentials(self.remote), reason: self.reason(&output.stderr) })
+        Err(GitError::Refused { remote: without_credentials(&self.remote), reason: self.reason(&output.stderr) })
     }
 
     fn configure(&self, command: &mut Command, reach: Reach) {
@@ -131,6 +142,7 @@ impl Git<'_> {
         // A host that is not known is trusted when it is first seen; one whose key changed is not.
         let mut ssh =
             "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o IdentityFile=none".to_owned();
+        ssh.push_str(" -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4");
         match &self.access.ssh_agent {
             Some(socket) => drop(command.env("SSH_AUTH_SOCK", socket)),
             None => ssh.push_str(" -o IdentityAgent=none"),
@@ -138,13 +150,21 @@ impl Git<'_> {
         command.env("GIT_SSH_COMMAND", ssh);
         let mut settings: Vec<(String, String)> =
             SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        if let Some(value) = &self.access.authorization {
-            settings.push((format!("http.{}.extraHeader", scope(self.remote)), format!("Authorization: {value}")));
+        for (scope, value) in self.authorizations() {
+            settings.push((format!("http.{scope}.extraHeader"), format!("Authorization: {value}")));
         }
         command.env("GIT_CONFIG_COUNT", settings.len().to_string());
         for (number, (name, value)) in settings.into_iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), name).env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
+    }
+
+    /// What to present at which addresses. Of several that hold for an address git takes the narrowest if that comes first.
+    fn authorizations(&self) -> Vec<(&str, &str)> {
+        let given = self.access.authorization.as_deref().map(|value| (scope(&self.remote), value));
+        let own = self.credentials.as_ref().and_then(Credentials::authorization);
+        let own = own.filter(|(origin, _)| given.is_none_or(|(scope, _)| scope != *origin));
+        given.into_iter().chain(own).collect()
     }
 
     /// Waits for the end, or ends it with all that it started when told to stop.
@@ -178,13 +198,13 @@ impl Git<'_> {
 
     /// What git says went wrong, without credentials.
     fn reason(&self, stderr: &[u8]) -> String {
-        let text = String::from_utf8_lossy(stderr).replace(self.remote, &without_credentials(self.remote));
+        let text = without_any_credentials(&String::from_utf8_lossy(stderr));
         let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
         let lines = &lines[lines.len().saturating_sub(REASON_LINES)..];
         let clean = |line: &&str| line.chars().filter(|c| !c.is_control()).collect::<String>();
         let text = lines.iter().map(clean).collect::<Vec<_>>().join("\n");
-        match password(self.remote) {
-            Some(password) => text.replace(password, "…"),
+        match &self.credentials {
+            Some(credentials) => credentials.hide(&text),
             None => text,
         }
     }
@@ -193,10 +213,4 @@ impl Git<'_> {
 /// For which addresses an authorization counts: the repository's own, but all of GitHub, as BuildKit has it.
 fn scope(remote: &str) -> &str {
     ["https://github.com/", "https://www.github.com/"].into_iter().find(|all| remote.starts_with(all)).unwrap_or(remote)
-}
-
-fn password(remote: &str) -> Option<&str> {
-    let (_, after) = remote.split_once("://")?;
-    let (credentials, _) = after.split('/').next()?.rsplit_once('@')?;
-    credentials.split_once(':').map(|(_, password)| password).filter(|password| !password.is_empty())
 }

@@ -48,10 +48,10 @@ pub(super) fn find(git: &Git<'_>, tree: &GitTree) -> Result<Found, GitError> {
 fn ask(git: &Git<'_>, tree: &GitTree) -> Result<Found, GitError> {
     let root = Path::new("/");
     let text = match &tree.reference {
-        None => git.run(root, Reach::Network, ["ls-remote", "--symref", "--", &tree.remote, "HEAD"])?,
+        None => git.run(root, Reach::Network, ["ls-remote", "--symref", "--", &git.remote, "HEAD"])?,
         Some(reference) => {
             let peeled = format!("{reference}^{{}}");
-            git.run(root, Reach::Network, ["ls-remote", "--", &tree.remote, reference, &peeled])?
+            git.run(root, Reach::Network, ["ls-remote", "--", &git.remote, reference, &peeled])?
         }
     };
     let text = String::from_utf8_lossy(&text);

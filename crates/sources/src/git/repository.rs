@@ -31,13 +31,13 @@ pub(super) struct Repository {
 impl Repository {
     /// Makes one in `directory`, from what is kept and what has to be fetched.
     pub(super) fn fetch(store: &Store, git: &Git<'_>, found: &Found, directory: &Path) -> Result<Self, GitError> {
-        let kept = kept(store, git.remote);
+        let kept = kept(store, git.address);
         let repository = Self { path: directory.join("kept.git") };
         let base = repository.make(git, found, Some(&kept)).and_then(|()| repository.complete(git, found));
         match base {
             Ok(fetched) => {
                 if fetched {
-                    repository.keep(store, &kept);
+                    repository.keep(store, git, &kept);
                 } else {
                     // What is used stays; that it is not noted costs a fetch some day.
                     let _ = fs::File::open(&kept).and_then(|kept| kept.set_modified(SystemTime::now()));
@@ -50,7 +50,7 @@ impl Repository {
                 let repository = Self { path: directory.join("new.git") };
                 repository.make(git, found, None)?;
                 repository.complete(git, found)?;
-                repository.keep(store, &kept);
+                repository.keep(store, git, &kept);
                 Ok(repository)
             }
         }
@@ -79,6 +79,7 @@ impl Repository {
     fn complete(&self, git: &Git<'_>, found: &Found) -> Result<bool, GitError> {
         let reference = format!("refs/kiln/{}", found.commit);
         if self.path.join(&reference).exists() {
+            self.check_whole(git, &found.commit)?;
             return Ok(false);
         }
         git.progress.log(&format!("fetching {}", found.commit));
@@ -99,16 +100,17 @@ impl Repository {
             if self.path.join("shallow").exists() {
                 arguments.push("--unshallow");
             }
-            arguments.extend(["--", git.remote]);
+            arguments.extend(["--", &git.remote]);
             git.run(&self.path, Reach::Network, arguments.into_iter().chain(all))?;
         }
         if !self.has(git, &found.commit)? {
             first?;
             return Err(GitError::NoCommit {
-                remote: kiln_graph::without_credentials(git.remote),
+                remote: kiln_graph::without_credentials(&git.remote),
                 commit: found.commit.clone(),
             });
         }
+        self.check_whole(git, &found.commit)?;
         git.run(&self.path, Reach::Nothing, ["update-ref", &reference, &found.commit])?;
         Ok(true)
     }
@@ -117,7 +119,7 @@ impl Repository {
     fn fetch_one(&self, git: &Git<'_>, what: &str) -> Result<(), GitError> {
         let fetch = |depth: Option<&'static str>| {
             let arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"].into_iter().chain(depth);
-            git.run(&self.path, Reach::Network, arguments.chain(["--", git.remote, what])).map(drop)
+            git.run(&self.path, Reach::Network, arguments.chain(["--", &git.remote, what])).map(drop)
         };
         match fetch(Some("--depth=1")) {
             Err(GitError::Refused { reason, .. }) if reason.contains("shallow") || reason.contains("depth") => {
@@ -136,12 +138,28 @@ impl Repository {
         }
     }
 
-    /// Keeps a copy for the next build. Whatever goes wrong costs it a fetch.
-    fn keep(&self, store: &Store, kept: &Path) {
-        let _ = self.try_keep(store, kept);
+    /// Fails unless all that the commit's files are made of is here.
+    fn check_whole(&self, git: &Git<'_>, commit: &str) -> Result<(), GitError> {
+        let walk = ["rev-list", "--objects", "--quiet", "--max-count=1", commit];
+        git.run(&self.path, Reach::Nothing, walk).map(drop)
     }
 
-    fn try_keep(&self, store: &Store, kept: &Path) -> Result<(), GitError> {
+    /// Whether there are objects outside of packs, as a server that only serves files gives them.
+    fn has_loose_objects(&self) -> Result<bool, GitError> {
+        let is_loose = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 2);
+        Ok(list(&self.path.join("objects"))?.iter().any(is_loose))
+    }
+
+    /// Keeps a copy for the next build. Whatever goes wrong costs it a fetch.
+    fn keep(&self, store: &Store, git: &Git<'_>, kept: &Path) {
+        let _ = self.try_keep(store, git, kept);
+    }
+
+    fn try_keep(&self, store: &Store, git: &Git<'_>, kept: &Path) -> Result<(), GitError> {
+        // Only packs are kept.
+        if self.has_loose_objects()? {
+            git.run(&self.path, Reach::Nothing, ["repack", "-a", "-d", "-q"])?;
+        }
         let temporary = store.temp_dir()?;
         let (new, old) = (temporary.path().join("new"), temporary.path().join("old"));
         link_all(&list(&self.path.join("objects/pack"))?, &new.join("objects/pack"))?;
@@ -158,9 +176,9 @@ impl Repository {
     }
 }
 
-/// Where the copy of a remote is kept.
-fn kept(store: &Store, remote: &str) -> PathBuf {
-    let name = Hasher::new("kiln git remote v1").field(remote.as_bytes()).content();
+/// Where the copy of a remote is kept. Who comes with other credentials finds another one.
+fn kept(store: &Store, address: &str) -> PathBuf {
+    let name = Hasher::new("kiln git remote v1").field(address.as_bytes()).content();
     store.contexts_dir().join(format!("git-{}", name.to_hex()))
 }
 
