@@ -165,3 +165,25 @@ fn failures_are_remembered_and_an_empty_store_has_nothing_to_tell() {
     let text = why(&kiln, &[]);
     assert!(text.contains(", failed") && text.contains("first build of this step"), "{text}");
 }
+
+#[test]
+fn values_that_look_like_secrets_are_not_told() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    for (number, value) in ["hunter1", "hunter2"].into_iter().enumerate() {
+        kiln.write(
+            "Dockerfile",
+            format!(
+                "FROM base\nARG API_TOKEN\nENV DB_PASSWORD={value} PUBLIC_KEY=p{number}\n\
+                 RUN : https://user:{value}@host/\n"
+            ),
+        );
+        let ran = kiln.build(["--build-arg", &format!("API_TOKEN={value}")]);
+        ran.succeeds();
+        assert!(!ran.stderr.lines().any(|line| line.starts_with('#') && line.contains("hunter")), "{ran}");
+    }
+    let text = why(&kiln, &[]);
+    assert!(text.contains(" changed, and 3 more changes"), "{text}");
+    let text = why(&kiln, &[":4"]);
+    assert!(text.contains("PUBLIC_KEY was: p0") && text.contains("https://****@host/"), "{text}");
+    assert!(!text.contains("hunter") && !why(&kiln, &["--json"]).contains("hunter"), "{text}");
+}

@@ -4,7 +4,7 @@ use crate::build;
 use crate::cancel::CancelToken;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::EventSink;
-use crate::history::Recorder;
+use crate::history::{Recorder, Redaction};
 use crate::outcome::BuildOutcome;
 use crate::request::BuildRequest;
 use kiln_digest::Digest;
@@ -77,8 +77,9 @@ impl Engine {
         events: &dyn EventSink,
         cancel: &CancelToken,
     ) -> Result<BuildOutcome, EngineError> {
-        let recorder = Recorder::new(events);
-        let result = build::run(self, request, &recorder, cancel);
+        let redaction = Redaction::new(&request.secrets);
+        let recorder = Recorder::new(events, &redaction);
+        let result = build::run(self, request, &recorder, &redaction, cancel);
         self.remember(&recorder.finish(&result), events);
         result
     }

@@ -32,12 +32,12 @@ impl Progress {
             name.push(' ');
         }
         let width = self.total.max(1).ilog10() as usize + 1;
-        name.push_str(&format!("{:width$}/{}] {text}", self.index, self.total));
+        name.push_str(&format!("{:width$}/{}] {}", self.index, self.total, without_credentials_in(text)));
         Label {
             name,
             position: format!("{}/{}", self.stage, self.index),
             span: Some((span.start, span.end)),
-            instruction: written.to_owned(),
+            instruction: without_credentials_in(written),
         }
     }
 }
@@ -50,6 +50,30 @@ pub(crate) fn internal(name: &str, position: &str) -> Label {
         span: None,
         instruction: name.to_owned(),
     }
+}
+
+/// A text with `****` for the user and the password of each address in it: `ADD https://user:password@host/file .` becomes
+/// `ADD https://****@host/file .`. A user alone is a token in HTTP, but only a name elsewhere (`ssh://git@host`).
+pub fn without_credentials_in(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`' | '<' | '>');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        rest = after;
+        let authority = &after[..after.find(ends).unwrap_or(after.len())];
+        let scheme = before.to_ascii_lowercase();
+        let is_http = scheme.ends_with("http") || scheme.ends_with("https");
+        if let Some((user, _)) = authority.rsplit_once('@')
+            && (user.contains(':') || is_http && !user.is_empty())
+        {
+            out.push_str("****");
+            rest = &after[user.len()..];
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// What a step compiles for, when that is not what it runs on, by the TARGET variables that it sees: `->arm64`.
@@ -117,6 +141,18 @@ mod tests {
         assert_eq!(name(&env).name, "[linux/amd64->arm/v7 build  6/12] RUN x");
         env.set("TARGETPLATFORM", "linux/amd64");
         assert_eq!(name(&env).name, "[linux/amd64 build  7/12] RUN x");
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        for (text, shown) in [
+            ("ADD https://user:p@w@h:1/a@b /", "ADD https://****@h:1/a@b /"),
+            ("RUN git clone \"HTTP://token@h\" ftp://u:p@g", "RUN git clone \"HTTP://****@h\" ftp://****@g"),
+            ("ADD ssh://git@h/a git@h:b ://@ a@b http://@h", "ADD ssh://git@h/a git@h:b ://@ a@b http://@h"),
+            ("RUN curl http://h?a=b:c@d\nhttps://${U}:${P}@h", "RUN curl http://h?a=b:c@d\nhttps://****@h"),
+        ] {
+            assert_eq!(without_credentials_in(text), shown);
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub use auto_cache::{
 pub use error::{ErrorKind, LowerError, Warning};
 pub use image_config::{ContainerConfig, DEFAULT_PATH, Empty, HealthConfig, History, ImageConfig, RootFs};
 pub use images::{ImageRequest, ImageResolver, LayoutRequest, ResolveError, ResolvedImage};
+pub use label::without_credentials_in;
 pub use options::{NamedContext, NoCache, Options};
 pub use parameters::{Argument, MountUse, Parameters, description};
 

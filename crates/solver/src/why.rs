@@ -45,7 +45,7 @@ pub enum Change {
         part: String,
         /// The old value, if there was one.
         before: Option<String>,
-        /// The new value, if there is one.
+        /// The new value, if there is one. Equal to the old one, both stand for values that are not to be shown.
         after: Option<String>,
     },
     /// The content of an input.
@@ -184,6 +184,9 @@ impl fmt::Display for Change {
                     }
                 }
                 if phrases.is_empty() { write!(f, "{part} changed") } else { f.write_str(&phrases.join("; ")) }
+            }
+            Self::Text { part, before: Some(before), after: Some(after) } if before == after => {
+                write!(f, "{part} changed")
             }
             Self::Text { part, before: Some(before), after: Some(after) } if is_short(before) && is_short(after) => {
                 write!(f, "{part}: {before} → {after}")

@@ -140,6 +140,9 @@ fn what_cannot_be_had() {
         ran.exits(status).stderr_has(text).stderr_has("Dockerfile:2").stderr_lacks("panicked");
         let message = ran.stderr.lines().find(|line| line.starts_with("error")).unwrap_or_default();
         assert!(!message.contains("hunter2"), "{ran}");
+        assert!(!ran.stderr.lines().any(|line| line.starts_with('#') && line.contains("hunter2")), "{ran}");
+        let found = Command::new("grep").args(["-r", "hunter2"]).arg(kiln.root().join("history")).output().unwrap();
+        assert_eq!((found.status.code(), String::from_utf8_lossy(&found.stdout).as_ref()), (Some(1), ""));
     }
 }
 

@@ -101,3 +101,24 @@ fn what_is_wrong_with_a_source_is_told_before_the_build() {
         kiln.build(["--secret", secret]).exits(2).stderr_has(message).stderr_lacks("built");
     }
 }
+
+#[test]
+fn what_steps_print_of_secrets_is_not_remembered() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    let run =
+        "RUN --mount=type=secret,id=s,env=S --mount=type=secret,id=f echo kept; echo \"<$S>\"; cat /run/secrets/f";
+    std::fs::write(kiln.path("f"), "filed-secret\nsecond-line\n").unwrap();
+    let file = format!("id=f,src={}", kiln.path("f").display());
+    for (end, status) in [("", 0), ("; exit 3", 1)] {
+        kiln.write("Dockerfile", format!("FROM base\n{run}{end}\n"));
+        let build = ["--secret", "id=s,env=VALUE", "--secret", &file];
+        Ran::of(kiln.build_command(build).env("VALUE", "value-secret")).exits(status).logs("second-line");
+        let kept = |text: &str| {
+            let mut grep = std::process::Command::new("grep");
+            let found = grep.args(["-rE", text]).arg(kiln.root().join("history")).output().unwrap();
+            String::from_utf8_lossy(&found.stdout).into_owned()
+        };
+        assert_ne!(kept(r"<\*\*\*\*>"), "");
+        assert_eq!(kept("value-secret|filed-secret|second-line"), "");
+    }
+}

@@ -37,6 +37,7 @@ mod tests;
 
 pub use options::{Options, OptionsError};
 pub use scope::{BaseFacts, Facts, StageFacts};
+pub use secrets_used_in_arg_or_env::is_secret_name;
 
 use crate::ast::Dockerfile;
 use crate::span::Span;

@@ -30,7 +30,7 @@ fn check(scope: &Scope<'_>, report: &mut Report) {
             };
             for word in names {
                 let Ok(expanded) = scope.expand(stage, at, word) else { continue };
-                if has_word(&expanded.text, SECRET) && !has_word(&expanded.text, HARMLESS) {
+                if is_secret_name(&expanded.text) {
                     let kind = instruction.kind.name();
                     report.add_with_hint(
                         word.span,
@@ -41,6 +41,11 @@ fn check(scope: &Scope<'_>, report: &mut Report) {
             }
         }
     }
+}
+
+/// Whether a variable of this name looks like a secret.
+pub fn is_secret_name(name: &str) -> bool {
+    has_word(name, SECRET) && !has_word(name, HARMLESS)
 }
 
 /// Whether one of the words, between underscores, is in the name.

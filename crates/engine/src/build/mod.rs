@@ -22,6 +22,7 @@ use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::event::{Event, EventSink};
 use crate::export;
+use crate::history::Redaction;
 use crate::lint;
 use crate::outcome::BuildOutcome;
 use crate::request::{BuildRequest, SecretSource};
@@ -56,6 +57,8 @@ pub(crate) struct Build<'a> {
     /// Steps whose result was there, to be marked as used.
     pub(crate) found: Mutex<Vec<(CacheKey, LayerId)>>,
     pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
+    /// Told of the secrets that steps use.
+    pub(crate) redaction: &'a Redaction,
     /// The cache mounts that were cleared, if those that steps use are to be.
     pub(crate) cleared_mounts: Option<Mutex<HashSet<CacheMountKey>>>,
     pub(crate) ssh: &'a BTreeMap<String, Arc<kiln_ssh::Agent>>,
@@ -67,13 +70,14 @@ pub(crate) fn run(
     engine: &Engine,
     request: &BuildRequest,
     events: &dyn EventSink,
+    redaction: &Redaction,
     cancel: &CancelToken,
 ) -> Result<BuildOutcome, EngineError> {
     let numbers = Arc::default();
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match build(engine, request, events, cancel, &numbers) {
+        match build(engine, request, events, redaction, cancel, &numbers) {
             Ok(outcome) => return Ok(outcome),
             // Once cancelled, what fails does so because of that.
             Err(_) if cancel.is_cancelled() => return Err(EngineError::cancelled()),
@@ -95,6 +99,7 @@ fn build(
     engine: &Engine,
     request: &BuildRequest,
     events: &dyn EventSink,
+    redaction: &Redaction,
     cancel: &CancelToken,
     numbers: &Arc<AtomicU32>,
 ) -> Result<BuildOutcome, EngineError> {
@@ -138,6 +143,7 @@ fn build(
         selections: SelectionCache::default(),
         found: Mutex::default(),
         secrets: &request.secrets,
+        redaction,
         cleared_mounts: request.no_cache_mounts.then(Mutex::default),
         ssh: &request.ssh,
         memory: Memory::new(contexts.main_name(), &dockerfile.name, &plan),

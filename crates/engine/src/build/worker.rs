@@ -4,12 +4,15 @@ use super::step::{EarlierRun, Made, Ran, StepContext, stage};
 use super::{Build, dockerfile};
 use crate::error::{EngineError, ErrorKind, Place};
 use crate::event::Event;
+use crate::history::HIDDEN;
 use crate::ops::file::Earlier;
 use crate::ops::{exec, file};
 use crate::snapshot::{Output, Snapshot};
 use kiln_digest::{CacheKey, ContentDigest};
+use kiln_dockerfile::rules::is_secret_name;
 use kiln_graph::{CacheDirectory, Op, Source, VertexId};
-use kiln_solver::{FileListing, KeyParts, LastRun, PartValue, Prepared, Reason, Worker, step_content};
+use kiln_lower::without_credentials_in;
+use kiln_solver::{Change, FileListing, KeyParts, LastRun, PartValue, Prepared, Reason, Worker, step_content};
 use kiln_sources::image::BaseImage;
 use kiln_store::StepLock;
 use serde::{Deserialize, Serialize};
@@ -112,6 +115,7 @@ impl Build<'_> {
                 let pruned = store.last_prune().ok().flatten();
                 Reason::Pruned { ago: pruned.and_then(|time| time.elapsed().ok()) }
             }
+            Reason::Changed(changes) => Reason::Changed(changes.iter().map(without_secrets).collect()),
             reason => reason.clone(),
         }
     }
@@ -178,6 +182,15 @@ impl Build<'_> {
         }
         error
     }
+}
+
+/// A change without what is not to be shown: the value of a variable that looks like a secret, and credentials in addresses.
+fn without_secrets(change: &Change) -> Change {
+    let Change::Text { part, before, after } = change else { return change.clone() };
+    let variable = part.strip_prefix("ARG ").or_else(|| part.strip_prefix("ENV "));
+    let secret = variable.is_some_and(is_secret_name);
+    let show = |text: &String| if secret { HIDDEN.to_owned() } else { without_credentials_in(text) };
+    Change::Text { part: part.clone(), before: before.as_ref().map(show), after: after.as_ref().map(show) }
 }
 
 impl Worker for Build<'_> {

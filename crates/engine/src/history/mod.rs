@@ -1,15 +1,17 @@
 //! What is remembered of builds that are over: `kiln why` and `kiln report` tell it, long after the progress is gone.
 //!
 //! A [`Recorder`] listens to the events of a build; at the end a [`BuildRecord`] goes to the store, which keeps the newest
-//! [`KEPT`]. Nothing that a build does depends on one.
+//! [`KEPT`]. Nothing that a build does depends on one. The values of the build's secrets are in none: see [`Redaction`].
 
 mod causes;
 mod record;
 mod recorder;
+mod redaction;
 
 pub use causes::{Advice, Cause};
 pub use record::{BuildRecord, StepEnd, StepRecord, TransferRecord};
 pub(crate) use recorder::Recorder;
+pub(crate) use redaction::{HIDDEN, Redaction};
 
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};

@@ -1,6 +1,7 @@
 //! An event sink that passes every event on and keeps what will be told of the build afterwards.
 
 use super::record::{BuildRecord, StepEnd, StepRecord, TransferRecord};
+use super::redaction::Redaction;
 use crate::error::EngineError;
 use crate::event::{Event, EventSink, StepId};
 use crate::outcome::BuildOutcome;
@@ -11,9 +12,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The end of a step's output that is kept, in bytes.
 const LOG: usize = 256 << 10;
 
+/// The output of a whole build that is kept, in bytes.
+const LOGS: usize = 4 << 20;
+
 /// Passes events on, and remembers.
 pub(crate) struct Recorder<'a> {
     inner: &'a dyn EventSink,
+    redaction: &'a Redaction,
     started: Instant,
     wall: SystemTime,
     state: Mutex<State>,
@@ -40,20 +45,32 @@ struct Open {
 }
 
 impl<'a> Recorder<'a> {
-    pub(crate) fn new(inner: &'a dyn EventSink) -> Self {
-        Self { inner, started: Instant::now(), wall: SystemTime::now(), state: Mutex::default() }
+    pub(crate) fn new(inner: &'a dyn EventSink, redaction: &'a Redaction) -> Self {
+        Self { inner, redaction, started: Instant::now(), wall: SystemTime::now(), state: Mutex::default() }
     }
 
-    /// What is kept of the build.
+    /// What is kept of the build: no more than [`LOG`] of each step's output and [`LOGS`] of all, and no secret.
     pub(crate) fn finish(self, result: &Result<BuildOutcome, EngineError>) -> BuildRecord {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let numbers: HashMap<u32, u32> =
             state.steps.iter().filter_map(|step| Some((step.vertex?, step.record.number))).collect();
-        let steps = state.steps.into_iter().map(|step| StepRecord {
-            inputs: step.inputs.iter().filter_map(|vertex| numbers.get(vertex).copied()).collect(),
-            log: String::from_utf8_lossy(&step.log).into_owned(),
-            ..step.record
-        });
+        let hide = |text: String| self.redaction.text(text);
+        let mut steps: Vec<StepRecord> = state
+            .steps
+            .into_iter()
+            .map(|step| {
+                let log = self.redaction.bytes(step.log);
+                let (log, cut) = end_of(String::from_utf8_lossy(&log).into_owned());
+                StepRecord {
+                    inputs: step.inputs.iter().filter_map(|vertex| numbers.get(vertex).copied()).collect(),
+                    log,
+                    log_cut: step.record.log_cut || cut,
+                    error: step.record.error.map(hide),
+                    ..step.record
+                }
+            })
+            .collect();
+        drop_oldest_logs(&mut steps);
         BuildRecord {
             started: micros(self.wall.duration_since(UNIX_EPOCH).unwrap_or_default()) / 1000,
             duration: micros(self.started.elapsed()),
@@ -62,9 +79,32 @@ impl<'a> Recorder<'a> {
             target: state.target,
             names: result.as_ref().map(|outcome| outcome.names.clone()).unwrap_or_default(),
             image: result.as_ref().ok().and_then(|outcome| outcome.config).map(|digest| digest.to_string()),
-            error: result.as_ref().err().map(ToString::to_string),
-            steps: steps.collect(),
-            warnings: state.warnings,
+            error: result.as_ref().err().map(|error| hide(error.to_string())),
+            steps,
+            warnings: state.warnings.into_iter().map(hide).collect(),
+        }
+    }
+}
+
+/// The last [`LOG`] bytes of a text, or somewhat less, and whether there was more.
+fn end_of(text: String) -> (String, bool) {
+    match text.len().checked_sub(LOG) {
+        None | Some(0) => (text, false),
+        Some(more) => {
+            let start = (more..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+            (text[start..].to_owned(), true)
+        }
+    }
+}
+
+/// Drops the output of the oldest steps until no more than [`LOGS`] is left.
+fn drop_oldest_logs(steps: &mut [StepRecord]) {
+    let mut kept = 0;
+    for step in steps.iter_mut().rev() {
+        kept += step.log.len();
+        if kept > LOGS && !step.log.is_empty() {
+            step.log = String::new();
+            step.log_cut = true;
         }
     }
 }
@@ -72,13 +112,13 @@ impl<'a> Recorder<'a> {
 impl EventSink for Recorder<'_> {
     fn event(&self, event: Event) {
         let now = micros(self.started.elapsed());
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).take(&event, now);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).take(&event, now, self.redaction);
         self.inner.event(event);
     }
 }
 
 impl State {
-    fn take(&mut self, event: &Event, now: u64) {
+    fn take(&mut self, event: &Event, now: u64, redaction: &Redaction) {
         match event {
             Event::BuildDefined { context, dockerfile, target } => {
                 self.context.clone_from(context);
@@ -111,7 +151,7 @@ impl State {
                 (record.layer, record.same) = (Some(layer.clone()), *same);
             }
             Event::StepAutoCache { step, commands, .. } => self.step(*step).record.auto_caches.clone_from(commands),
-            Event::StepLog { step, data, .. } => self.step(*step).write(data),
+            Event::StepLog { step, data, .. } => self.step(*step).write(data, redaction),
             Event::StepProgress { step, item, current, .. } => self.step(*step).transferred(item, *current, now),
             Event::StepFinished { step, duration, error } => {
                 let record = &mut self.step(*step).record;
@@ -137,12 +177,15 @@ impl State {
 }
 
 impl Open {
-    fn write(&mut self, data: &[u8]) {
+    fn write(&mut self, data: &[u8], redaction: &Redaction) {
         self.log.extend_from_slice(data);
         // Cut now and then, not at every line.
         if self.log.len() > 2 * LOG {
-            self.log.drain(..self.log.len() - LOG);
-            self.record.log_cut = true;
+            // First without the secrets, or half of one might stay.
+            self.log = redaction.bytes(std::mem::take(&mut self.log));
+            let more = self.log.len().saturating_sub(LOG);
+            self.log.drain(..more);
+            self.record.log_cut |= more > 0;
         }
     }
 
@@ -157,4 +200,35 @@ impl Open {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Stream;
+
+    #[test]
+    fn logs_are_bounded_and_hold_no_secret() {
+        let redaction = Redaction::default();
+        redaction.add(b"hunter2");
+        let ignore = |_: Event| {};
+        let recorder = Recorder::new(&ignore, &redaction);
+        let log = |step, data: &[u8]| {
+            recorder.event(Event::StepLog { step: StepId(step), stream: Stream::Stdout, data: data.to_vec() });
+        };
+        log(0, b"first");
+        // The chunks end within a secret.
+        for step in 1..20 {
+            log(step, "xä hunter2\n".repeat(50_000).as_bytes());
+            log(step, "xä hun".as_bytes());
+            log(step, b"ter2\n");
+        }
+        log(20, "ä".repeat(LOG / 2 + 100).as_bytes());
+        let record = recorder.finish(&Err(EngineError::cancelled()));
+        assert!(record.steps.iter().all(|step| step.log.len() <= LOG && !step.log.contains("hunt")));
+        assert!(record.steps.iter().map(|step| step.log.len()).sum::<usize>() <= LOGS);
+        assert!(record.steps.iter().all(|step| step.log_cut));
+        assert!(record.steps[0].log.is_empty() && record.steps[1].log.is_empty());
+        assert!(record.steps[19].log.ends_with("\nxä ****\n") && record.steps[20].log.starts_with('ä'));
+    }
 }

@@ -11,7 +11,11 @@ pub(super) fn read(id: &str, required: bool, context: &StepContext<'_>) -> Resul
     match context.build.secrets.get(id) {
         None if required => Err(EngineError::user(NotGiven::Secret(id.to_owned()))),
         None => Ok(None),
-        Some(source) => bytes(id, source).map(Some),
+        Some(source) => {
+            let bytes = bytes(id, source)?;
+            context.build.redaction.add(&bytes);
+            Ok(Some(bytes))
+        }
     }
 }
 
