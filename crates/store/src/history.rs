@@ -2,7 +2,7 @@
 //!
 //! A file is named by the time at which its build ended, so that names sort as builds do. It appears before it is whole: who reads it
 //! while it is written, or after a kill in the middle, finds something that is no history, and passes it over. Nothing but
-//! `kiln why` and `kiln report` ever needs one.
+//! `kiln why` and `kiln history` ever need one.
 
 use crate::error::{Error, Result};
 use crate::ids::ParseIdError;

@@ -1,4 +1,4 @@
-//! Memos: small facts that are cheap to lose, by kind and key: digests of selected paths, positions of steps, the history of builds.
+//! Memos: small facts that are cheap to lose, by kind and key: digests of selected paths, positions of steps.
 //! Each kind keeps at most [`MOST_MEMOS`]; the least recently used go first.
 
 use crate::db::{Db, Failure, now};

@@ -1,4 +1,4 @@
-//! `kiln history`: the builds that kiln remembers, for `kiln why` and `kiln report`.
+//! `kiln history`: the builds that kiln remembers, for `kiln why`.
 
 use crate::args::Globals;
 use crate::error::CliError;

@@ -1,4 +1,4 @@
-//! What is remembered of builds that are over: `kiln why` and `kiln report` tell it, long after the progress is gone.
+//! What is remembered of builds that are over: `kiln why` tells it, long after the progress is gone.
 //!
 //! A [`Recorder`] listens to the events of a build; at the end a [`BuildRecord`] goes to the store, which keeps the newest
 //! [`KEPT`]. Nothing that a build does depends on one. The values of the build's secrets are in none: see [`Redaction`].
