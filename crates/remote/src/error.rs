@@ -1,0 +1,109 @@
+//! What can go wrong with a remote cache. All of it is a warning and a miss to whoever reads a cache; whether it fails a build that
+//! writes one is the engine's to say.
+
+use crate::blob::BlobRef;
+use kiln_digest::Digest;
+use kiln_registry::RegistryError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A request to a remote cache that failed for good. `place` names the cache, as [`crate::Remote::name`] does.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// A file or directory of a cache in a directory, or of what is to be sent.
+    #[error("failed to {action} `{path}`")]
+    File {
+        /// What was tried: `read`, `write`.
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A blob is not there.
+    #[error("{place} has no blob `{digest}`")]
+    Missing {
+        /// The cache.
+        place: String,
+        /// The blob.
+        digest: Digest,
+    },
+    /// Other bytes than the ones that were asked for, or too few.
+    #[error("what {place} has as blob `{}` of {} bytes are other bytes", .blob.digest, .blob.size)]
+    Corrupt {
+        /// The cache.
+        place: String,
+        /// What was asked for.
+        blob: BlobRef,
+    },
+    /// What is to be sent is not what it was said to be.
+    #[error("`{path}` is not blob `{}` of {} bytes", .blob.digest, .blob.size)]
+    NotTheBlob {
+        /// The file; `-` for bytes in memory.
+        path: PathBuf,
+        /// What it should be.
+        blob: BlobRef,
+    },
+    /// Something is there that names no cache which this version can use.
+    #[error("the cache in {place} cannot be used: {problem}")]
+    Manifest {
+        /// The cache.
+        place: String,
+        /// What is wrong with it.
+        problem: ManifestProblem,
+    },
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A place that kiln has no way to.
+    #[error("{what} is not supported")]
+    Unsupported {
+        /// What.
+        what: String,
+    },
+    /// Somebody said stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Why a document names no cache that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestProblem {
+    /// It is not JSON, or of another form.
+    #[error("malformed document: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It was made by another builder.
+    #[error("it was not made by kiln: it is `{0}`")]
+    Foreign(String),
+    /// It was made by a newer or a much older kiln.
+    #[error("it is of version {found}, and this kiln reads version {}", crate::manifest::MANIFEST_VERSION)]
+    Version {
+        /// The version in the document.
+        found: u32,
+    },
+    /// It is larger than anybody's cache should be.
+    #[error("a document of {size} bytes, more than {limit}")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A layer's media type is no media type.
+    #[error("a layer of the media type `{0}`")]
+    MediaType(String),
+    /// A digest that kiln cannot verify.
+    #[error(transparent)]
+    Digest(#[from] kiln_digest::ParseDigestError),
+}
+
+impl RemoteError {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { action, path: path.to_owned(), source }
+    }
+
+    /// Whether somebody said stop, and nothing is wrong.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled | Self::Registry(RegistryError::Cancelled { .. }))
+    }
+}

@@ -1,0 +1,205 @@
+//! A cache in a directory: an OCI image layout (OCI image-spec, image-layout.md), in which each cache is a tag.
+//!
+//! ```text
+//! DIR/oci-layout
+//! DIR/index.json           the manifests by tag; replaced by a rename
+//! DIR/index.json.lock      held while that is done, and by garbage collection
+//! DIR/blobs/sha256/HEX     appears when it is whole
+//! ```
+//!
+//! What others keep in the same layout stays as it is.
+
+mod files;
+mod garbage;
+#[cfg(test)]
+mod tests;
+
+use super::document::{self, Documents};
+use super::{Blobs, Collected, Remote};
+use crate::blob::{BlobRef, Content, Sent, Verified};
+use crate::error::{ManifestProblem, RemoteError};
+use crate::manifest::{CacheManifest, MANIFEST_MAX};
+use files::{Files, Found};
+use kiln_digest::Digest;
+use oci_spec::image::{Descriptor, ImageIndex, MediaType};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// The annotation with a manifest's tag.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const INDEX: &str = "index.json";
+const LAYOUT: &str = "oci-layout";
+const BLOBS: &str = "blobs/sha256";
+
+/// One tag of a layout.
+pub(super) struct Directory {
+    path: PathBuf,
+    tag: String,
+    /// The manifest to read instead of the tag's.
+    digest: Option<Digest>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Directory {
+    pub(super) fn new(path: &Path, tag: &str, digest: Option<Digest>, stop: Arc<AtomicBool>) -> Self {
+        Self { path: path.to_owned(), tag: tag.to_owned(), digest, stop }
+    }
+
+    /// The directory, if it is there.
+    fn open(&self) -> Result<Option<Files<'_>>, RemoteError> {
+        Files::open(&self.path, &self.stop)
+    }
+
+    fn create(&self) -> Result<Files<'_>, RemoteError> {
+        Files::create(&self.path, &self.stop)
+    }
+
+    fn missing(&self, digest: Digest) -> RemoteError {
+        RemoteError::Missing { place: self.name(), digest }
+    }
+
+    fn unusable(&self, problem: impl Into<ManifestProblem>) -> RemoteError {
+        RemoteError::Manifest { place: self.name(), problem: problem.into() }
+    }
+
+    /// The layout's index; nothing if there is none.
+    fn index(&self, files: &Files<'_>) -> Result<Option<Vec<u8>>, RemoteError> {
+        let Some(found) = files.find(INDEX)? else { return Ok(None) };
+        if found.size > document::DOCUMENT_MAX {
+            let problem = ManifestProblem::TooLarge { size: found.size, limit: document::DOCUMENT_MAX };
+            return Err(self.unusable(problem));
+        }
+        let mut bytes = Vec::new();
+        let read = found.file.take(document::DOCUMENT_MAX).read_to_end(&mut bytes);
+        read.map_err(RemoteError::file("read", &self.path.join(INDEX)))?;
+        Ok(Some(bytes))
+    }
+
+    /// A blob that must be a document of at most `limit` bytes.
+    fn document(&self, files: &Files<'_>, blob: &BlobRef, limit: u64) -> Result<Vec<u8>, RemoteError> {
+        if blob.size > limit {
+            return Err(self.unusable(ManifestProblem::TooLarge { size: blob.size, limit }));
+        }
+        let mut bytes = Vec::new();
+        let read = self.reader(files, blob)?.read_to_end(&mut bytes);
+        read.map_err(RemoteError::file("read", &self.path.join(blob_path(blob.digest))))?;
+        Ok(bytes)
+    }
+
+    fn reader(&self, files: &Files<'_>, blob: &BlobRef) -> Result<impl Read + Send + use<>, RemoteError> {
+        let found = files.find(&blob_path(blob.digest))?.ok_or_else(|| self.missing(blob.digest))?;
+        Ok(Verified::new(found.file, *blob, self.name()))
+    }
+
+    /// What describes the cache in an index.
+    fn choose<'a>(&self, index: &'a ImageIndex) -> Option<&'a Descriptor> {
+        index.manifests().iter().find(|manifest| match self.digest {
+            Some(digest) => manifest.digest().to_string() == digest.to_string(),
+            None => tag_of(manifest.annotations().as_ref()) == Some(&self.tag),
+        })
+    }
+
+    /// The index with `root` as what the tag means.
+    fn tagged(&self, old: Option<&[u8]>, root: &Descriptor) -> Result<Vec<u8>, RemoteError> {
+        let mut index = match old {
+            Some(bytes) => serde_json::from_slice(bytes).map_err(|error| self.unusable(error))?,
+            None => json!({"schemaVersion": 2, "mediaType": MediaType::ImageIndex.as_ref(), "manifests": []}),
+        };
+        let mut root = root.clone();
+        root.set_annotations(Some(HashMap::from([(REF_NAME.to_owned(), self.tag.clone())])));
+        let root = serde_json::to_value(root).map_err(|error| self.unusable(error))?;
+        let Some(Value::Array(manifests)) = index.get_mut("manifests") else {
+            return Err(self.unusable(ManifestProblem::Foreign("a document without manifests".to_owned())));
+        };
+        let tag = |manifest: &Value| manifest["annotations"][REF_NAME] == *self.tag;
+        manifests.retain(|manifest| !tag(manifest));
+        manifests.push(root);
+        Ok(index.to_string().into_bytes())
+    }
+}
+
+impl Blobs for Directory {
+    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        let Some(files) = self.open()? else { return Ok(false) };
+        let found = files.find(&blob_path(blob.digest))?;
+        Ok(found.is_some_and(|Found { size, .. }| size == blob.size))
+    }
+
+    fn read(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send>, RemoteError> {
+        let files = self.open()?.ok_or_else(|| self.missing(blob.digest))?;
+        Ok(Box::new(self.reader(&files, blob)?))
+    }
+
+    fn write(&self, blob: &BlobRef, content: Content<'_>) -> Result<Sent, RemoteError> {
+        let files = self.create()?;
+        if files.keep(&blob_path(blob.digest), blob.size)? {
+            return Ok(Sent::Present);
+        }
+        files.write_blob(&blob_path(blob.digest), blob, content)?;
+        Ok(Sent::New)
+    }
+}
+
+impl Remote for Directory {
+    fn name(&self) -> String {
+        format!("directory `{}`", self.path.display())
+    }
+
+    fn manifest(&self) -> Result<Option<CacheManifest>, RemoteError> {
+        let Some(files) = self.open()? else { return Ok(None) };
+        let Some(bytes) = self.index(&files)? else { return Ok(None) };
+        let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| self.unusable(error))?;
+        let Some(chosen) = self.choose(&index) else { return Ok(None) };
+        let fetch = |descriptor: &Descriptor| {
+            let blob = document::blob_of(descriptor).map_err(|problem| self.unusable(problem))?;
+            self.document(&files, &blob, document::DOCUMENT_MAX)
+        };
+        let mut bytes = fetch(chosen)?;
+        if *chosen.media_type() == MediaType::ImageIndex {
+            let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| self.unusable(error))?;
+            bytes = fetch(document::first_child(&index).map_err(|problem| self.unusable(problem))?)?;
+        }
+        let image = serde_json::from_slice(&bytes).map_err(|error| self.unusable(error))?;
+        let config = document::config_of(&image).map_err(|problem| self.unusable(problem))?;
+        let bytes = self.document(&files, &config, MANIFEST_MAX)?;
+        CacheManifest::from_json(&bytes).map(Some).map_err(|problem| self.unusable(problem))
+    }
+
+    fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {
+        let files = self.create()?;
+        let documents = Documents::of(manifest);
+        for bytes in [&documents.config].into_iter().chain(&documents.manifests).chain(&documents.index) {
+            self.write(&BlobRef::of_bytes(bytes), Content::Bytes(bytes))?;
+        }
+        let _lock = files.lock_alone()?;
+        // No garbage collection comes between this and the rename.
+        for (blob, _) in manifest.blobs() {
+            if !self.has(&blob)? {
+                return Err(self.missing(blob.digest));
+            }
+        }
+        let (bytes, media_type) = documents.root();
+        let index = self.tagged(self.index(&files)?.as_deref(), &document::describe(bytes, media_type))?;
+        if files.find(LAYOUT)?.is_none() {
+            files.replace(LAYOUT, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        files.replace(INDEX, &index)
+    }
+
+    fn collect_garbage(&self, grace: Duration) -> Result<Collected, RemoteError> {
+        garbage::collect(self, grace)
+    }
+}
+
+fn blob_path(digest: Digest) -> String {
+    format!("{BLOBS}/{}", digest.hex())
+}
+
+fn tag_of(annotations: Option<&HashMap<String, String>>) -> Option<&String> {
+    annotations.and_then(|annotations| annotations.get(REF_NAME))
+}

@@ -1,0 +1,95 @@
+//! Where caches are: what each place can do, and how one is reached.
+
+mod directory;
+mod document;
+
+use crate::blob::{BlobRef, Content, Sent};
+use crate::error::RemoteError;
+use crate::location::CacheLocation;
+use crate::manifest::CacheManifest;
+use directory::Directory;
+use kiln_registry::Client;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Where a cache's blobs are. Any number of threads may ask at once.
+pub trait Blobs: Send + Sync {
+    /// Whether a blob is there.
+    ///
+    /// # Errors
+    /// When the place cannot tell.
+    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError>;
+
+    /// Opens a blob. Nobody gets more than `blob.size` bytes, and reading past the last one fails unless size and digest are right; until
+    /// then the bytes are a promise. The reader's errors wrap a [`RemoteError`] or what the place's own client says.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be opened.
+    fn read(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send>, RemoteError>;
+
+    /// Writes a blob unless it is there. Once this returns, garbage collection leaves the blob alone for its grace time.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the content is not the blob.
+    fn write(&self, blob: &BlobRef, content: Content<'_>) -> Result<Sent, RemoteError>;
+}
+
+/// One cache: its blobs, and the manifest that names them.
+pub trait Remote: Blobs {
+    /// What it is, as a noun phrase for people, without credentials: ``directory `/tmp/cache` ``.
+    fn name(&self) -> String;
+
+    /// What the cache holds; nothing if there is no cache yet.
+    ///
+    /// # Errors
+    /// When the place cannot be read, or what is there cannot be used.
+    fn manifest(&self) -> Result<Option<CacheManifest>, RemoteError>;
+
+    /// Makes `manifest` what the cache holds: whoever reads sees the old one or this. Of two at once one wins.
+    ///
+    /// # Errors
+    /// When it cannot be written, or a blob that it names is not there.
+    fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError>;
+
+    /// Deletes the blobs that no manifest of the place names and that nobody has written within the `grace` time: an export that
+    /// takes longer than this may lose blobs, and then fails.
+    ///
+    /// # Errors
+    /// When the place cannot be read or written, or deletes nothing on request.
+    fn collect_garbage(&self, grace: Duration) -> Result<Collected, RemoteError>;
+}
+
+/// What a garbage collection came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs that were deleted.
+    pub blobs: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
+/// What is needed to reach a cache.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// For registries.
+    pub client: Client,
+    /// Ends waiting for the network and long copies once it is true.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// The cache at a location. Asks nobody yet.
+///
+/// # Errors
+/// [`RemoteError::Unsupported`].
+pub fn connect(location: &CacheLocation, access: &Access) -> Result<Box<dyn Remote>, RemoteError> {
+    match location {
+        CacheLocation::Local { directory, tag, digest } => {
+            Ok(Box::new(Directory::new(directory, tag, *digest, Arc::clone(&access.stop))))
+        }
+        CacheLocation::Registry { .. } | CacheLocation::S3 { .. } | CacheLocation::Inline => {
+            Err(RemoteError::Unsupported { what: format!("a cache of `type={}`", location.kind()) })
+        }
+    }
+}
