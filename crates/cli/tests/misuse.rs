@@ -107,7 +107,7 @@ fn what_docker_has_and_kiln_has_not() {
             "`registry.insecure` is not supported",
             "config.toml",
         ),
-        (&["build", "-o", "type=cacheonly", "."], "`type=cacheonly` is not supported", "`oci`"),
+        (&["build", "-o", "type=oci-layout", "."], "`type=oci-layout` is not supported", "`cacheonly`"),
         (&["build", "--add-host", "db:host-gateway", "."], "`host-gateway` is not supported", "address"),
     ] {
         expect(&kiln, arguments, 4, message, hint);

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// A build that succeeded.
 #[derive(Debug, Clone)]
 pub struct BuildOutcome {
-    /// Digest of the image's config: the image id. Absent for `local` and `tar` outputs alone, and for an index.
+    /// Digest of the image's config: the image id. Absent for an index, and where no output is an image.
     pub config: Option<Digest>,
     /// The manifest or index, where an output made one (`oci`, `docker`, `image` for several platforms).
     pub manifest: Option<ManifestDescriptor>,

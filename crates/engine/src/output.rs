@@ -44,6 +44,8 @@ pub enum Output {
         /// As for `Local`.
         platform_split: Option<bool>,
     },
+    /// Nothing but what the steps left in the store. Other outputs beside it are made all the same.
+    CacheOnly,
 }
 
 impl Output {
@@ -54,7 +56,7 @@ impl Output {
             | Self::Oci { image, .. }
             | Self::Docker { image, .. }
             | Self::Load { image, .. } => Some(image),
-            Self::Local { .. } | Self::Tar { .. } => None,
+            Self::Local { .. } | Self::Tar { .. } | Self::CacheOnly => None,
         }
     }
 
@@ -65,7 +67,7 @@ impl Output {
             | Self::Oci { image, .. }
             | Self::Docker { image, .. }
             | Self::Load { image, .. } => Some(image),
-            Self::Local { .. } | Self::Tar { .. } => None,
+            Self::Local { .. } | Self::Tar { .. } | Self::CacheOnly => None,
         }
     }
 }

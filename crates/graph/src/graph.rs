@@ -45,6 +45,9 @@ pub struct Vertex {
     pub use_cache: bool,
 }
 
+/// Few ops are longer than this many bytes.
+const USUAL_OP: usize = 1024;
+
 /// A build graph in topological order.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
@@ -85,7 +88,7 @@ impl Graph {
     }
 
     fn define(&self, op: &Op, inputs: &[VertexId]) -> DefinitionDigest {
-        let op = postcard::to_stdvec(op).expect("an op is plain data");
+        let op = postcard::to_extend(op, Vec::with_capacity(USUAL_OP)).expect("an op is plain data");
         let mut hasher = Hasher::new("kiln vertex v1");
         hasher.field(&op).number(inputs.len() as u64);
         for input in inputs {

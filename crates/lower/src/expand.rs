@@ -7,7 +7,7 @@ use kiln_dockerfile::words;
 
 /// One word to one text.
 pub(crate) fn expand(word: &Word, escape: char, env: &Env) -> Result<String, LowerError> {
-    Ok(expand_all(word, escape, env)?.text)
+    words::expand_text(&word.text, escape, &lookup(env)).map_err(|error| error.at(word).into())
 }
 
 /// One word to any number of words.
@@ -35,10 +35,7 @@ pub(crate) fn expand_heredoc(heredoc: &Heredoc, env: &Env) -> Result<String, Low
 
 /// A whole instruction as progress shows it: variables replaced where possible, otherwise as written.
 pub(crate) fn expand_line(line: &str, escape: char, env: &Env) -> String {
-    match words::expand(line, escape, &lookup(env)) {
-        Ok(expanded) => expanded.text,
-        Err(_) => line.to_owned(),
-    }
+    words::expand_text(line, escape, &lookup(env)).unwrap_or_else(|_| line.to_owned())
 }
 
 /// A RUN as progress shows it: variables that are set replaced, those that may be the shell's left as they are.

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &
         let value = env
             .get(name)
             .or_else(|| declared.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref()));
-        text.push_str(&format!("{name}={} ", value.unwrap_or_default()));
+        text.extend([name, "=", value.unwrap_or_default(), " "]);
     }
     text.push_str(&args.join(" "));
     text.push_str(" # buildkit");

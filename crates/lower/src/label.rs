@@ -23,7 +23,8 @@ impl Progress {
     /// The label of the next step. `text` is shown, `written` is what the Dockerfile says.
     pub(crate) fn next(&mut self, text: &str, written: &str, span: Span, platform: &Platform, env: &Env) -> Label {
         self.index += 1;
-        let mut name = "[".to_owned();
+        let mut name = String::with_capacity(self.shown.len() + text.len() + 16);
+        name.push('[');
         if self.platform {
             name.push_str(&format!("{platform}{} ", cross_target(platform, env)));
         }
@@ -31,11 +32,15 @@ impl Progress {
             name.push_str(&self.shown);
             name.push(' ');
         }
-        let width = self.total.max(1).ilog10() as usize + 1;
-        name.push_str(&format!("{:width$}/{}] {}", self.index, self.total, without_credentials_in(text)));
+        let (index, total) = (self.index.to_string(), self.total.to_string());
+        (index.len()..total.len()).for_each(|_| name.push(' '));
+        for part in [&index, "/", &total, "] "] {
+            name.push_str(part);
+        }
+        name.push_str(&without_credentials_in(text));
         Label {
             name,
-            position: format!("{}/{}", self.stage, self.index),
+            position: [&self.stage, "/", &index].concat(),
             span: Some((span.start, span.end)),
             instruction: without_credentials_in(written),
         }
@@ -55,6 +60,9 @@ pub(crate) fn internal(name: &str, position: &str) -> Label {
 /// A text with `****` for the user and the password of each address in it: `ADD https://user:password@host/file .` becomes
 /// `ADD https://****@host/file .`. A user alone is a token in HTTP, but only a name elsewhere (`ssh://git@host`).
 pub fn without_credentials_in(text: &str) -> String {
+    if !text.contains("://") {
+        return text.to_owned();
+    }
     let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`' | '<' | '>');
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -104,12 +112,11 @@ fn target_of(base: &Platform, env: &Env) -> Option<Platform> {
     Some(Platform::from_parts(&or(os, &base.os), &or(architecture, &base.architecture), variant))
 }
 
-/// The first word in capitals.
-pub(crate) fn uppercase_keyword(line: &str) -> String {
-    match line.split_once(' ') {
-        Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),
-        None => line.to_uppercase(),
-    }
+/// The keyword, which is the first word, in capitals.
+pub(crate) fn uppercase_keyword(mut line: String) -> String {
+    let end = line.find(' ').unwrap_or(line.len());
+    line[..end].make_ascii_uppercase();
+    line
 }
 
 /// A heredoc's first line, with dots when there are more.
@@ -160,6 +167,6 @@ mod tests {
         assert_eq!(summarize("\n echo a\necho b\n"), "echo a...");
         assert_eq!(summarize("echo a\n"), "echo a");
         assert_eq!(summarize(""), "");
-        assert_eq!(uppercase_keyword("run x"), "RUN x");
+        assert_eq!(uppercase_keyword("run x".to_owned()), "RUN x");
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Output {
     pub(crate) volumes: Vec<String>,
     /// The trees of nodes that are no stages.
     outside: HashMap<NodeId, Tree>,
+    /// The vertices of contexts, by name.
+    locals: HashMap<String, VertexId>,
 }
 
 /// Files that can be copied from or mounted.
@@ -123,7 +125,7 @@ impl Step<'_> {
 
     /// The main build context.
     pub(crate) fn context(&mut self) -> Tree {
-        let vertex = self.out.local("context", "load build context");
+        let vertex = self.out.local("context", || "load build context".to_owned());
         if self.build.options.context_has_owners { Tree::Built(vertex) } else { Tree::Local(vertex) }
     }
 
@@ -166,9 +168,14 @@ impl Ports {
 }
 
 impl Output {
-    fn local(&mut self, name: &str, what: &str) -> VertexId {
+    fn local(&mut self, name: &str, what: impl FnOnce() -> String) -> VertexId {
+        if let Some(&vertex) = self.locals.get(name) {
+            return vertex;
+        }
         let op = Op::Source(Source::Local(Local { name: name.to_owned() }));
-        self.graph.add(op, Vec::new(), internal(what, &format!("context/{name}")), true)
+        let vertex = self.graph.add(op, Vec::new(), internal(&what(), &format!("context/{name}")), true);
+        self.locals.insert(name.to_owned(), vertex);
+        vertex
     }
 
     fn remote(&mut self, name: &str, source: &Source) -> VertexId {
@@ -205,7 +212,7 @@ impl Build<'_> {
         }
         let tree = match origin {
             Origin::Scratch => Tree::Empty,
-            Origin::Local(context) => Tree::Local(out.local(context, &format!("load build context {context}"))),
+            Origin::Local(context) => Tree::Local(out.local(context, || format!("load build context {context}"))),
             Origin::Remote(context, source) => Tree::Built(out.remote(context, source)),
             Origin::Image(request) => {
                 let image = self.images.get(request)?;
@@ -274,7 +281,7 @@ impl Build<'_> {
                 let (tree, config, platform) = match origin {
                     None | Some(Origin::Scratch) => (Tree::Empty, ImageConfig::empty(target), target.clone()),
                     Some(Origin::Local(context)) => {
-                        let local = out.local(context, &format!("load build context {context}"));
+                        let local = out.local(context, || format!("load build context {context}"));
                         let label =
                             progress.next(&format!("FROM {context}"), "FROM", node.span, &wanted, &Env::default());
                         (copy_of_context(out, local, true, label), ImageConfig::empty(&wanted), wanted)

@@ -54,9 +54,10 @@ impl Builder for Kiln {
         if job.no_cache {
             command.arg("--no-cache");
         }
-        if job.output == Output::OciTar {
-            command.arg("--output").arg(oci_output(&self.setting.output("kiln")));
-        }
+        command.arg("--output").arg(match job.output {
+            Output::Cache => "type=cacheonly".to_owned(),
+            Output::OciTar => oci_output(&self.setting.output("kiln")),
+        });
         timed::run(command.arg(&job.context), &self.setting.log("kiln"))
     }
 

@@ -149,3 +149,16 @@ fn the_same_archive_each_time() {
     kiln.build(["-o", &output("oci", &two)]).succeeds();
     assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap(), "the archives differ");
 }
+
+#[test]
+fn only_the_cache() {
+    let Some(kiln) = project() else { return };
+    let ran = kiln.build(["-t", "app", "-o", "type=cacheonly"]);
+    ran.succeeds().stderr_has("built into the cache").stderr_has("RUN echo x");
+    assert!(!kiln.run(["images"]).stdout().contains("app"), "no image is stored");
+    kiln.build(["-t", "app"]).succeeds().stderr_has("all cached");
+    // Beside others it changes nothing.
+    let dir = kiln.path("dir");
+    kiln.build(["-o", "type=cacheonly", "-o", dir.to_str().unwrap()]).succeeds();
+    assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "a content");
+}

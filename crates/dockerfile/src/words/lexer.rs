@@ -135,11 +135,29 @@ impl<'a> Lexer<'a> {
 
     pub(crate) fn run(mut self) -> Result<Expanded> {
         let mut words = Words::default();
-        let text = self.until(None, Some(&mut words))?;
-        if text.len() > MAX_LENGTH {
-            return Err(self.error(0, ExpandErrorKind::Length));
-        }
+        let text = self.whole(Some(&mut words))?;
         Ok(Expanded { text, words: words.finish(), used: self.used, unset: self.unset })
+    }
+
+    /// The text alone.
+    pub(crate) fn run_text(mut self) -> Result<String> {
+        self.whole(None)
+    }
+
+    fn whole(&mut self, words: Option<&mut Words>) -> Result<String> {
+        let text = self.until(None, words)?;
+        if text.len() > MAX_LENGTH { Err(self.error(0, ExpandErrorKind::Length)) } else { Ok(text) }
+    }
+
+    /// Takes the next character, and all up to one that may mean something.
+    fn plain(&mut self, stop: Option<char>) -> &'a str {
+        let rest = &self.text[self.position..];
+        let escape = self.options.escape;
+        let means_something = |c: char| matches!(c, '$' | '\'' | '"') || c == escape || Some(c) == stop;
+        let first = rest.chars().next().map_or(0, char::len_utf8);
+        let length = rest[first..].find(means_something).map_or(rest.len(), |length| first + length);
+        self.position += length;
+        &rest[..length]
     }
 
     fn peek(&self) -> Option<char> {
@@ -191,25 +209,26 @@ impl<'a> Lexer<'a> {
                         words.add_whole(&value);
                     }
                 }
-                _ => {
+                _ if character == self.options.escape => {
                     self.next();
-                    let mut plain = character;
-                    if character == self.options.escape {
-                        if self.keep_escapes {
-                            result.push(character);
-                            if let Some(words) = &mut words {
-                                words.add_raw(character);
-                            }
-                        }
-                        let Some(escaped) = self.next() else { break };
-                        plain = escaped;
+                    if self.keep_escapes {
+                        result.push(character);
                         if let Some(words) = &mut words {
-                            words.add_raw(escaped);
+                            words.add_raw(character);
                         }
-                    } else if let Some(words) = &mut words {
-                        words.add(character);
                     }
-                    result.push(plain);
+                    let Some(escaped) = self.next() else { break };
+                    if let Some(words) = &mut words {
+                        words.add_raw(escaped);
+                    }
+                    result.push(escaped);
+                }
+                _ => {
+                    let plain = self.plain(stop);
+                    if let Some(words) = &mut words {
+                        plain.chars().for_each(|character| words.add(character));
+                    }
+                    result.push_str(plain);
                 }
             }
         }
@@ -255,24 +274,21 @@ impl<'a> Lexer<'a> {
                     self.spend(value.len())?;
                     result.push_str(&value);
                 }
-                _ => {
+                _ if character == self.options.escape => {
                     self.next();
-                    let mut plain = character;
-                    if character == self.options.escape {
-                        if self.keep_escapes {
-                            result.push(character);
-                        }
-                        match self.peek() {
-                            None => continue,
-                            Some(escaped) if escaped == '"' || escaped == '$' || escaped == self.options.escape => {
-                                self.next();
-                                plain = escaped;
-                            }
-                            Some(_) => {}
-                        }
+                    if self.keep_escapes {
+                        result.push(character);
                     }
-                    result.push(plain);
+                    match self.peek() {
+                        None => continue,
+                        Some(escaped) if escaped == '"' || escaped == '$' || escaped == self.options.escape => {
+                            self.next();
+                            result.push(escaped);
+                        }
+                        Some(_) => result.push(character),
+                    }
                 }
+                _ => result.push_str(self.plain(None)),
             }
         }
     }

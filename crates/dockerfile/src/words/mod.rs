@@ -64,6 +64,17 @@ pub fn expand(word: &str, escape: char, env: &dyn Fn(&str) -> Option<String>) ->
     Lexer::new(word, Options { escape, ..Options::default() }, env).run()
 }
 
+/// The text that [`expand`] gives, and nothing else of it.
+///
+/// # Errors
+/// As [`expand`].
+pub fn expand_text(word: &str, escape: char, env: &dyn Fn(&str) -> Option<String>) -> Result<String, ExpandError> {
+    if !word.contains(['$', '\'', '"', escape]) && word.len() <= MAX_LENGTH {
+        return Ok(word.to_owned());
+    }
+    Lexer::new(word, Options { escape, ..Options::default() }, env).run_text()
+}
+
 /// Expands the text of a heredoc of `COPY` or `ADD`: quotes are ordinary characters, and the escape character is always the
 /// backslash.
 ///
@@ -84,7 +95,7 @@ pub fn expand_command(line: &str, escape: char, env: &dyn Fn(&str) -> Option<Str
         return Ok(line.to_owned());
     }
     let options = Options { escape, keep_quotes: true, keep_unset: true, ..Options::default() };
-    Ok(Lexer::new(line, options, env).run()?.text)
+    Lexer::new(line, options, env).run_text()
 }
 
 /// How a part of an instruction is expanded.

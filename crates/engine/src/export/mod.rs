@@ -79,7 +79,7 @@ pub(crate) fn check(outputs: &[Output], tags: &[Reference]) -> Result<(), Engine
                 return Err(EngineError::new(ErrorKind::User, "an image without a name cannot be pushed")
                     .with_hint("`--tag REGISTRY/NAME:TAG` names it"));
             }
-            Output::Image(_) | Output::Load { .. } | Output::Local { .. } => continue,
+            Output::Image(_) | Output::Load { .. } | Output::Local { .. } | Output::CacheOnly => continue,
         };
         if matches!((output, dest), (Output::Tar { .. }, Destination::Directory(_))) {
             return Err(EngineError::user(ExportError::NeedsFile));
@@ -126,6 +126,9 @@ pub(crate) fn check_single_platform(outputs: &[Output]) -> Result<(), EngineErro
 pub(crate) fn run(build: &Build<'_>, built: Built, outputs: &[Output]) -> Result<Exported, EngineError> {
     let default = [Output::Image(ImageOutput::default())];
     let outputs = if outputs.is_empty() { &default } else { outputs };
+    if outputs.iter().all(|output| *output == Output::CacheOnly) {
+        return Ok(Exported::default());
+    }
     let lease = build.engine.store().lease(&layers_to_read(build, &built, outputs)?).map_err(EngineError::store)?;
     let Built { images, multi_platform, names } = built;
     let mut exporter = Exporter {
@@ -151,6 +154,7 @@ pub(crate) fn run(build: &Build<'_>, built: Built, outputs: &[Output]) -> Result
 fn stays_unpacked(output: &Output, multi_platform: bool) -> bool {
     match output {
         Output::Image(ImageOutput { image, store: true, push: None }) => image.is_plain() && !multi_platform,
+        Output::CacheOnly => true,
         _ => false,
     }
 }
@@ -226,6 +230,7 @@ impl Exporter<'_> {
                 let (_realized, tree) = e.files(*platform_split)?;
                 kiln_exporters::write_tar(tree.as_ref(), &destination(dest), &stop).map_err(EngineError::export)
             }),
+            Output::CacheOnly => Ok(()),
         }
     }
 

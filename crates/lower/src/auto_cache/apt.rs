@@ -126,14 +126,12 @@ fn setup(directory: &CacheDirectory) -> Setup {
     let (CacheDirectory::Absolute(mount) | CacheDirectory::Home(mount)) = directory;
     let (mut text, mut files) = (String::new(), Vec::new());
     if mount != LISTS_MOUNT {
-        text.push_str(&format!(
-            "Dir::Cache::archives \"{mount}/archives\";\n\
-             APT::Keep-Downloaded-Packages \"true\";\nBinary::apt::APT::Keep-Downloaded-Packages \"true\";\n{TRACES}"
-        ));
+        let keep = "/archives\";\nAPT::Keep-Downloaded-Packages \"true\";\nBinary::apt::APT::Keep-Downloaded-Packages \"true\";\n";
+        text.extend(["Dir::Cache::archives \"", mount, keep, TRACES]);
         files.push(("archives/.kept".to_owned(), String::new()));
     }
     if mount != ARCHIVES_MOUNT {
-        text.push_str(&format!("Dir::State::lists \"{mount}/lists\";\n"));
+        text.extend(["Dir::State::lists \"", mount, "/lists\";\n"]);
         files.push(("lists/.kept".to_owned(), String::new()));
     }
     files.push(("apt.conf".to_owned(), text));

@@ -239,6 +239,9 @@ impl<'a> Candidate<'a> {
 
     /// Whether the step has a mount of its own there.
     fn has_mount(&self, cache: &Cache) -> bool {
+        if self.step.exec.mounts.is_empty() {
+            return false;
+        }
         let mut own = Directories::default();
         for directory in cache.covers().map(|(directory, _)| directory).chain([cache.directory.clone()]) {
             own.bit(&directory, self.is_root, "", cache.kind);

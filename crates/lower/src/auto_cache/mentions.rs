@@ -52,16 +52,16 @@ impl Directories {
         tool: &'static str,
         kind: Kind,
     ) -> Option<Mask> {
-        let (path, unknown_home) = resolved(directory, root_user);
-        let place =
-            match self.list.iter().position(|known| known.path == path && known.tool == tool && known.kind == kind) {
-                Some(place) => place,
-                None if self.list.len() == 64 => return None,
-                None => {
-                    self.list.push(Directory { path, unknown_home, tool, kind });
-                    self.list.len() - 1
-                }
-            };
+        let is_it = |known: &Directory| known.tool == tool && known.kind == kind && known.is(directory, root_user);
+        let place = match self.list.iter().position(is_it) {
+            Some(place) => place,
+            None if self.list.len() == 64 => return None,
+            None => {
+                let (path, unknown_home) = resolved(directory, root_user);
+                self.list.push(Directory { path, unknown_home, tool, kind });
+                self.list.len() - 1
+            }
+        };
         Some(1 << place)
     }
 
@@ -113,8 +113,9 @@ impl Directories {
         for (command, own) in commands.iter().zip(own) {
             let theirs = own.iter().fold(0, |mask, tool| mask | self.mask(|directory| directory.tool == *tool));
             let habit = habit(command, !own.is_empty());
+            let near = command.cwd.as_deref().is_none_or(|cwd| self.at(cwd) != 0);
             for word in command.args() {
-                let there = self.word(command, word, habit, root_user) & !theirs;
+                let there = self.word(command, near, word, habit, root_user) & !theirs;
                 match habit {
                     Habit::Removes => {
                         found.removes |= there;
@@ -125,7 +126,7 @@ impl Directories {
                     Habit::Makes => found.makes |= there,
                     Habit::Reads => {
                         found.reads |= there;
-                        found.takes |= there & self.word(command, word, Habit::Takes, root_user);
+                        found.takes |= there & self.word(command, near, word, Habit::Takes, root_user);
                     }
                     Habit::ReadsNamed => found.reads |= there,
                     Habit::Takes => {}
@@ -133,17 +134,17 @@ impl Directories {
                 }
             }
             for word in &command.redirects {
-                found.reads |= self.word(command, word, Habit::ReadsNamed, root_user);
+                found.reads |= self.word(command, near, word, Habit::ReadsNamed, root_user);
             }
         }
         found
     }
 
-    fn word(&self, command: &Command, word: &Word, habit: Habit, root_user: bool) -> Mask {
+    /// Those that a word names. `near` says whether some are at the command's directory, or nobody knows which that is.
+    fn word(&self, command: &Command, near: bool, word: &Word, habit: Habit, root_user: bool) -> Mask {
         if habit == Habit::Ignores || self.list.is_empty() {
             return 0;
         }
-        let near = command.cwd.as_deref().is_none_or(|cwd| self.at(cwd) != 0);
         let value = word.text.split_once('=').map(|(_, value)| value);
         [Some(word.text.as_str()), value].into_iter().flatten().fold(0, |mask, text| {
             // Most words are no paths, and where nothing is of interest neither is what they could name there.
@@ -187,6 +188,19 @@ impl Directories {
     fn lost(&self, text: &str, habit: Habit) -> Mask {
         let everywhere = habit == Habit::Reads && matches!(text, "." | "./" | ".." | "*");
         if everywhere { Mask::MAX } else { 0 }
+    }
+}
+
+impl Directory {
+    /// Whether [`resolved`] gives this one's path.
+    fn is(&self, directory: &CacheDirectory, root_user: bool) -> bool {
+        match directory {
+            CacheDirectory::Absolute(path) => self.path == *path,
+            CacheDirectory::Home(path) => {
+                let home = if root_user { "/root/" } else { "~/" };
+                self.path.strip_prefix(home) == Some(path)
+            }
+        }
     }
 }
 

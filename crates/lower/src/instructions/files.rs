@@ -76,7 +76,7 @@ impl<'a> Transfer<'a> {
     /// The label of the step.
     pub(super) fn label(step: &mut Step<'_>) -> kiln_graph::Label {
         let line = expand_line(&step.command.instruction.original, step.build.escape, &step.stage.env);
-        step.label(&uppercase_keyword(&line))
+        step.label(&uppercase_keyword(line))
     }
 
     /// Adds the heredocs after all else, as BuildKit does, then the op and the history entry.
@@ -101,14 +101,14 @@ impl<'a> Transfer<'a> {
         }
         let base = step.stage.head.map(|head| ports.of(head));
         step.push(Op::File(File { base, actions }), ports, label);
-        let mut text = format!("{}{}", self.keyword, self.flags);
+        let mut text = [self.keyword, &self.flags].concat();
         for (path, _) in &self.paths {
-            text.push_str(&format!(" {path}"));
+            text.extend([" ", path]);
         }
         for heredoc in &self.heredocs {
-            text.push_str(&format!(" <<{}", heredoc.name));
+            text.extend([" <<", &heredoc.name]);
         }
-        text.push_str(&format!(" {} # buildkit", self.dest_text));
+        text.extend([" ", &self.dest_text, " # buildkit"]);
         step.record(history::layer(text));
         Ok(())
     }

@@ -100,7 +100,7 @@ fn shown(step: &Step<'_>, run: &Run, script: &RunScript, exec: &Exec) -> String 
         secrets.iter().for_each(|name| env.set(name, "****"));
         expand_run_line(&line, step.build.escape, &env)
     };
-    uppercase_keyword(&line)
+    uppercase_keyword(line)
 }
 
 /// The variable in which a mount shows a secret.

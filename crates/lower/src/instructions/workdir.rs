@@ -27,7 +27,7 @@ pub(super) fn lower(step: &mut Step<'_>, word: &Word) -> Result<(), LowerError> 
     let user = &step.stage.config.config.user;
     let owner = if user.is_empty() { None } else { Some(parse_owner(user, word.span)?) };
     let line = expand::expand_line(&step.command.instruction.original, step.build.escape, &step.stage.env);
-    let label = step.label(&uppercase_keyword(&line));
+    let label = step.label(&uppercase_keyword(line));
     let mut ports = Ports::default();
     let base = step.stage.head.map(|head| ports.of(head));
     let actions = vec![Action::Mkdir(Mkdir { path: directory, mode: 0o755, owner })];

@@ -50,6 +50,7 @@ pub(super) fn checkout(
         if let Some(name) = found.name.as_ref().filter(|name| name.starts_with("refs/")) {
             git.run(&work, Reach::Nothing, ["update-ref", name, &found.commit])?;
         }
+        make_index_again(git, &work, tree.submodules && has_submodules)?;
         return Ok(work);
     }
     remove_git(&work, tree.submodules && has_submodules)?;
@@ -57,6 +58,19 @@ pub(super) fn checkout(
         None => Ok(work),
         Some(subdir) => subdirectory(&work, subdir, tree),
     }
+}
+
+/// Makes the index of the repository and of its submodules anew, without the times and inodes of the files: the same commit is then the
+/// same layer, whoever checks it out and when. Files in a layer have others anyway, and git finds out again.
+fn make_index_again(git: &Git<'_>, work: &Path, with_submodules: bool) -> Result<(), GitError> {
+    let index = work.join(".git/index");
+    fs::remove_file(&index).map_err(io("remove", &index))?;
+    git.run(work, Reach::Nothing, ["read-tree", "HEAD"])?;
+    if with_submodules {
+        let again = "rm -f \"$(git rev-parse --git-dir)/index\" && git read-tree HEAD";
+        git.run(work, Reach::Nothing, ["submodule", "--quiet", "foreach", "--quiet", "--recursive", again])?;
+    }
+    Ok(())
 }
 
 fn submodules(git: &Git<'_>, work: &Path) -> Result<(), GitError> {

@@ -66,7 +66,7 @@ pub(crate) struct BuildArgs {
     #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub(super) pull: bool,
 
-    /// Where the result goes: type=image|registry|oci|docker|local|tar[,ATTRIBUTE=VALUE,...]; a directory; or `-`
+    /// Where the result goes: type=image|registry|oci|docker|local|tar|cacheonly[,ATTRIBUTE=VALUE,...]; a directory; or `-`
     /// [default: type=image]
     #[arg(short, long = "output", value_name = "OUTPUT", value_parser = output::parse)]
     pub(super) outputs: Vec<output::Requested>,

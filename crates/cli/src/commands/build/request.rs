@@ -140,7 +140,7 @@ fn is_other_than_directory(path: &Path) -> bool {
 fn destination(output: &Output) -> Option<&Destination> {
     match output {
         Output::Oci { dest, .. } | Output::Docker { dest, .. } | Output::Tar { dest, .. } => Some(dest),
-        Output::Image(_) | Output::Load { .. } | Output::Local { .. } => None,
+        Output::Image(_) | Output::Load { .. } | Output::Local { .. } | Output::CacheOnly => None,
     }
 }
 

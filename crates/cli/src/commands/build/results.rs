@@ -131,6 +131,7 @@ fn written(output: &Output) -> Option<String> {
         },
         Output::Local { dest, .. } => Some(dest.display().to_string()),
         Output::Load { daemon, .. } => Some(format!("into {daemon}")),
+        Output::CacheOnly => Some("into the cache".to_owned()),
         Output::Image(_) => None,
     }
 }

@@ -7,7 +7,7 @@ use crate::values;
 use kiln_engine::{AnnotationPlace, Destination, ImageOptions, ImageOutput, LayerCompression, Output, Push};
 use std::path::PathBuf;
 
-const TYPES: &str = "the types are `image`, `registry`, `oci`, `docker`, `local` and `tar`";
+const TYPES: &str = "the types are `image`, `registry`, `oci`, `docker`, `local`, `tar` and `cacheonly`";
 
 /// What outputs that are images have in common.
 const IMAGE: &[&str] = &[
@@ -28,6 +28,7 @@ const ATTRIBUTES: &[(&str, bool, &[&str])] = &[
     ("docker", true, &["dest", "tar"]),
     ("local", false, &["dest", "platform-split"]),
     ("tar", false, &["dest", "platform-split"]),
+    ("cacheonly", false, &[]),
 ];
 
 /// Attributes of BuildKit's outputs that kiln does not have, with what to do instead.
@@ -109,9 +110,7 @@ impl Attributes {
         let kind = self.kind.take().ok_or_else(|| UsageError::new(format!("no `type` in `{text}`")).hint(TYPES))?;
         let Some((_, is_image, own)) = ATTRIBUTES.iter().find(|(name, ..)| *name == kind) else {
             return Err(match kind.as_str() {
-                "cacheonly" | "oci-layout" => {
-                    UsageError::unsupported(format!("`type={kind}` is not supported")).hint(TYPES)
-                }
+                "oci-layout" => UsageError::unsupported(format!("`type={kind}` is not supported")).hint(TYPES),
                 other => UsageError::new(format!("unknown type `{other}`")).hint(TYPES),
             });
         };
@@ -138,6 +137,7 @@ impl Attributes {
                 }
                 Some(dest) => Output::Local { dest: dest.into(), platform_split: self.platform_split },
             },
+            "cacheonly" => Output::CacheOnly,
             _ => Output::Tar { dest: file(self.dest.take()), platform_split: self.platform_split },
         };
         Ok(Requested::Whole(output))
@@ -156,7 +156,8 @@ impl Attributes {
             false => UsageError::new(format!("unknown attribute `{given}`")),
         };
         let names: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-        Err(error.hint(format!("`type={kind}` has {}", names.join(", "))))
+        let names = if names.is_empty() { "no attributes".to_owned() } else { names.join(", ") };
+        Err(error.hint(format!("`type={kind}` has {names}")))
     }
 
     /// Refuses what cannot be together.

@@ -10,6 +10,7 @@
 //! | `type=docker,dest=FILE` | an archive for `docker load`; without `dest` into a running daemon |
 //! | `type=local,dest=DIR` | the files of the final stage |
 //! | `type=tar[,dest=FILE]` | the same as a tar archive; without `dest` to standard output |
+//! | `type=cacheonly` | nothing |
 
 pub(crate) mod annotation;
 mod attributes;

@@ -35,6 +35,7 @@ fn outputs() {
         ("dest=out,type=local", Output::Local { dest: "out".into(), platform_split: None }),
         ("type=tar", Output::Tar { dest: Destination::Stdout, platform_split: None }),
         ("type=local,dest=out,platform-split=false", Output::Local { dest: "out".into(), platform_split: Some(false) }),
+        ("type=cacheonly", Output::CacheOnly),
         ("type=tar,dest=x.tar", Output::Tar { dest: file("x.tar"), platform_split: None }),
         ("type=oci", oci(Destination::Stdout)),
         ("type=oci,dest=-", oci(Destination::Stdout)),
