@@ -18,6 +18,7 @@ mod debian;
 mod demo;
 mod images;
 mod kiln;
+mod moto;
 mod namespaces;
 mod peers;
 mod places;

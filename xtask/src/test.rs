@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::ci;
 use crate::debian::{self, Package, files, program};
 use crate::images;
+use crate::moto;
 use crate::places::Places;
 
 const PACKAGES: &[Package] = &[
@@ -29,5 +30,6 @@ const PACKAGES: &[Package] = &[
 pub(crate) fn run(places: &Places) -> Result<()> {
     debian::ensure("testing kiln", PACKAGES)?;
     images::GOLANG.context(places)?;
+    moto::ensure(places)?;
     ci::run(places)
 }

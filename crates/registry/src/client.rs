@@ -73,6 +73,18 @@ impl Client {
         Self(Arc::new(Shared { exchange, distrusted: Mutex::default() }))
     }
 
+    /// A client like this one, but for which anybody's certificate will do at `registry`, or none at all. It has
+    /// this one's limits, and shares nothing else with it.
+    pub fn insecure_at(&self, registry: &str) -> Self {
+        let exchange = &self.0.exchange;
+        let mut config = exchange.transport.config().clone();
+        let settings = config.registry.entry(registry.to_owned()).or_default();
+        settings.insecure = true;
+        settings.ca.clear();
+        let Cancel(cancel) = &exchange.cancel;
+        Self::with_policy(config, exchange.logins.credentials().clone(), exchange.policy.clone(), Arc::clone(cancel))
+    }
+
     /// Finds out which manifest a reference means, without fetching it where the registry can tell.
     ///
     /// # Errors

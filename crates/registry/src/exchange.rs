@@ -36,7 +36,7 @@ pub(crate) struct Exchange {
     pub(crate) transport: Transport,
     pub(crate) policy: Policy,
     pub(crate) cancel: Cancel,
-    logins: Logins,
+    pub(crate) logins: Logins,
 }
 
 /// What is wanted from a host.

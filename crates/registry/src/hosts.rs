@@ -81,7 +81,7 @@ fn scheme(host: &str, settings: &HostConfig) -> Scheme {
     match settings.http {
         Some(true) => Scheme::Http,
         Some(false) => Scheme::Https,
-        None if is_lax(host, settings) => Scheme::Either,
+        None if settings.insecure || is_lax(host, settings) => Scheme::Either,
         None => Scheme::Https,
     }
 }
@@ -144,6 +144,13 @@ mod tests {
         }
         let settings = HostConfig { ca: vec!["/x".into()], ..HostConfig::default() };
         assert_eq!(scheme("localhost", &settings), Scheme::Https);
+        let insecure = HostConfig { insecure: true, ..HostConfig::default() };
+        assert_eq!(
+            (scheme("test.example", &insecure), trust("test.example", &insecure)),
+            (Scheme::Either, Trust::Anybody)
+        );
+        let settled = HostConfig { http: Some(false), ..insecure };
+        assert_eq!(scheme("test.example", &settled), Scheme::Https);
         assert_eq!(trust("localhost", &settings), Trust::System(vec!["/x".into()]));
     }
 }

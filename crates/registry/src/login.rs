@@ -49,6 +49,11 @@ impl Logins {
         Self { credentials, challenges: Mutex::default(), found: Mutex::default(), tokens: Mutex::default() }
     }
 
+    /// Where credentials are looked up.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// What to send to a host, as far as its wishes are known. May fetch a token.
     pub(crate) fn present(
         &self,

@@ -56,6 +56,11 @@ impl<R: Read> Verified<R> {
         Self { inner: Some(DigestReader::new(inner)), blob, left: blob.size, failed: false, place }
     }
 
+    /// Whether the bytes turned out to be others, or too few.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        self.failed
+    }
+
     fn corrupt(&mut self) -> io::Error {
         self.failed = true;
         let error = RemoteError::Corrupt { place: self.place.clone(), blob: self.blob };

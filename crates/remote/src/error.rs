@@ -55,6 +55,16 @@ pub enum RemoteError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The object store.
+    #[error("{place}: failed to {action}: {cause}")]
+    Store {
+        /// The cache.
+        place: String,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed, as one line.
+        cause: String,
+    },
     /// A place that kiln has no way to.
     #[error("{what} is not supported")]
     Unsupported {
@@ -92,6 +102,17 @@ pub enum ManifestProblem {
     /// A layer's media type is no media type.
     #[error("a layer of the media type `{0}`")]
     MediaType(String),
+    /// The records in an image's config cannot be decoded.
+    #[error("malformed records: {0}")]
+    Base64(#[source] base64::DecodeError),
+    /// An image whose config and manifest do not agree.
+    #[error("an image of {diff_ids} diff ids and {blobs} layers")]
+    Layers {
+        /// As many are in its config.
+        diff_ids: usize,
+        /// As many are in its manifest.
+        blobs: usize,
+    },
     /// A digest that kiln cannot verify.
     #[error(transparent)]
     Digest(#[from] kiln_digest::ParseDigestError),

@@ -23,4 +23,4 @@ pub use location::{
     CacheExport, CacheImport, CacheLocation, ExportOptions, LocationError, Mode, Mounts, S3Credentials, S3Location,
 };
 pub use manifest::{CacheManifest, CachedLayer, CachedMount, MANIFEST_VERSION};
-pub use transport::{Access, Blobs, Collected, Remote, connect};
+pub use transport::{Access, Blobs, Collected, INLINE_KEY, Remote, connect, inline_member};

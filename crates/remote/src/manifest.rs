@@ -105,12 +105,17 @@ impl CacheManifest {
             return Err(ManifestProblem::Version { found });
         }
         let manifest: Self = serde_json::from_slice(bytes)?;
-        match manifest.layers.iter().find(|layer| !is_media_type(&layer.media_type)) {
+        manifest.check().map(|()| manifest)
+    }
+
+    /// Refuses what a well-formed document may still say.
+    pub(crate) fn check(&self) -> Result<(), ManifestProblem> {
+        match self.layers.iter().find(|layer| !is_media_type(&layer.media_type)) {
             Some(layer) => {
                 let shown = layer.media_type.chars().take(MEDIA_TYPE_MAX).filter(|c| !c.is_control());
                 Err(ManifestProblem::MediaType(shown.collect()))
             }
-            None => Ok(manifest),
+            None => Ok(()),
         }
     }
 }

@@ -13,7 +13,7 @@
 //! http = true                     # no TLS at all
 //!
 //! [registry."test.example"]
-//! insecure = true                 # TLS, but anybody's certificate will do
+//! insecure = true                 # anybody's certificate will do, or none; with `http = false` at least TLS
 //! ```
 //!
 //! The file is read by whoever owns it; [`Registries`] is the table to embed there. A mirror's own settings come from the
@@ -47,10 +47,10 @@ pub struct HostConfig {
     /// Asked in this order before the registry itself, for pulls only.
     #[serde(default)]
     pub mirrors: Vec<Mirror>,
-    /// `true`: plain HTTP. `false`: TLS. Not given: TLS; on a loopback address, whichever the server speaks.
+    /// `true`: plain HTTP. `false`: TLS. Not given: TLS; on a loopback address or with `insecure`, whichever the server speaks.
     #[serde(default)]
     pub http: Option<bool>,
-    /// Whether anybody's certificate will do. So it is for a loopback address with neither `http` nor `ca`.
+    /// Whether anybody's certificate will do, or none. So it is for a loopback address with neither `http` nor `ca`.
     #[serde(default)]
     pub insecure: bool,
     /// PEM files with certificates to trust besides the system's.

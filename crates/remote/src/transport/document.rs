@@ -76,7 +76,7 @@ pub(super) fn describe(bytes: &[u8], media_type: MediaType) -> Descriptor {
     descriptor(&BlobRef::of_bytes(bytes), media_type)
 }
 
-fn descriptor(blob: &BlobRef, media_type: impl Into<MediaType>) -> Descriptor {
+pub(super) fn descriptor(blob: &BlobRef, media_type: impl Into<MediaType>) -> Descriptor {
     let digest = Sha256Digest::from_str(&blob.digest.hex()).expect("64 lower-case hexadecimal digits");
     Descriptor::new(media_type.into(), blob.size, digest)
 }

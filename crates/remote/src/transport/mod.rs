@@ -2,6 +2,11 @@
 
 mod directory;
 mod document;
+mod inline;
+mod registry;
+mod s3;
+
+pub use inline::{INLINE_KEY, inline_member};
 
 use crate::blob::{BlobRef, Content, Sent};
 use crate::error::RemoteError;
@@ -9,6 +14,8 @@ use crate::location::CacheLocation;
 use crate::manifest::CacheManifest;
 use directory::Directory;
 use kiln_registry::Client;
+use registry::Registry;
+use s3::S3;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -88,8 +95,14 @@ pub fn connect(location: &CacheLocation, access: &Access) -> Result<Box<dyn Remo
         CacheLocation::Local { directory, tag, digest } => {
             Ok(Box::new(Directory::new(directory, tag, *digest, Arc::clone(&access.stop))))
         }
-        CacheLocation::Registry { .. } | CacheLocation::S3 { .. } | CacheLocation::Inline => {
-            Err(RemoteError::Unsupported { what: format!("a cache of `type={}`", location.kind()) })
+        CacheLocation::Registry { reference, insecure } => {
+            let client = match insecure {
+                true => access.client.insecure_at(reference.repository().registry()),
+                false => access.client.clone(),
+            };
+            Ok(Box::new(Registry::new(client, reference, Arc::clone(&access.stop))))
         }
+        CacheLocation::S3(location) => Ok(Box::new(S3::new(location, Arc::clone(&access.stop))?)),
+        CacheLocation::Inline => Err(RemoteError::Unsupported { what: "an inline cache without its image".to_owned() }),
     }
 }

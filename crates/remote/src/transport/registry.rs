@@ -1,0 +1,170 @@
+//! A cache in a registry: a tag of a repository, which is an image manifest or an index of several (see [`super::document`]), so that the
+//! registry keeps its blobs for as long as the tag stands. A tag that is an image instead may have a cache in its config
+//! ([`super::inline`]).
+//!
+//! A registry deletes what no manifest names by itself, or when its owner says so.
+
+use super::document::{self, Documents, blob_of, config_of, first_child};
+use super::inline::{self, Inline};
+use super::{Blobs, Collected, Remote};
+use crate::blob::{BlobRef, Content, Sent};
+use crate::error::{ManifestProblem, RemoteError};
+use crate::manifest::{CacheManifest, MANIFEST_MAX};
+use kiln_registry::{
+    BlobReader, BlobSource, Client, Descriptor, ImageIndex, ImageManifest, Manifest, MediaType, Pushed, Reference,
+    RegistryError, Upload, Watch,
+};
+use std::io::Read;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// One tag of a repository.
+pub(super) struct Registry {
+    client: Client,
+    reference: Reference,
+    stop: Arc<AtomicBool>,
+    /// What was found in an image's config, and is no blob of the repository.
+    inline: OnceLock<Inline>,
+}
+
+impl Registry {
+    pub(super) fn new(client: Client, reference: &Reference, stop: Arc<AtomicBool>) -> Self {
+        Self { client, reference: reference.clone(), stop, inline: OnceLock::new() }
+    }
+
+    fn open(&self, blob: &BlobRef) -> Result<BlobReader, RemoteError> {
+        let descriptor = document::descriptor(blob, "application/octet-stream");
+        Ok(self.client.blob(self.reference.repository(), &descriptor)?)
+    }
+
+    /// A blob that must be a document of at most `limit` bytes.
+    fn document(&self, blob: &BlobRef, limit: u64) -> Result<Vec<u8>, RemoteError> {
+        if blob.size > limit {
+            return Err(self.unusable(ManifestProblem::TooLarge { size: blob.size, limit }));
+        }
+        let mut bytes = Vec::new();
+        match self.open(blob)?.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => match error.downcast::<RegistryError>() {
+                Ok(error) => Err(error.into()),
+                Err(_) => Err(RemoteError::Corrupt { place: self.name(), blob: *blob }),
+            },
+        }
+    }
+
+    fn image(&self, child: &Descriptor) -> Result<Box<ImageManifest>, RemoteError> {
+        let blob = blob_of(child).map_err(|problem| self.unusable(problem))?;
+        let fetched = self.client.manifest(&self.reference.repository().with_digest(blob.digest))?;
+        match fetched.manifest {
+            Manifest::Image(image) => Ok(image),
+            Manifest::Index(_) => Err(self.unusable(ManifestProblem::Foreign("an index of indexes".to_owned()))),
+        }
+    }
+
+    /// The manifest that leads to the cache: of an index of images the one for this machine.
+    fn chosen(&self, index: &ImageIndex) -> Result<Box<ImageManifest>, RemoteError> {
+        let for_this_machine = index.manifests().iter().find(|child| inline::is_for_this_machine(child));
+        match for_this_machine {
+            Some(child) => self.image(child),
+            None => self.image(first_child(index).map_err(|problem| self.unusable(problem))?),
+        }
+    }
+
+    /// The cache in the config of an image, if it has one.
+    fn inline(&self, image: &ImageManifest) -> Result<Option<CacheManifest>, RemoteError> {
+        let config = blob_of(image.config()).map_err(|problem| self.unusable(problem))?;
+        let bytes = self.document(&config, inline::CONFIG_MAX)?;
+        let found = inline::read(&bytes, image).map_err(|problem| self.unusable(problem))?;
+        Ok(found.map(|found| self.inline.get_or_init(|| found).manifest.clone()))
+    }
+
+    fn inline_blob(&self, blob: &BlobRef) -> Option<&Inline> {
+        self.inline.get().filter(|inline| inline.manifest.records == *blob)
+    }
+
+    fn unusable(&self, problem: impl Into<ManifestProblem>) -> RemoteError {
+        RemoteError::Manifest { place: self.name(), problem: problem.into() }
+    }
+
+    fn push(&self, blob: &BlobRef, source: BlobSource) -> Result<Pushed, RemoteError> {
+        let upload = Upload {
+            digest: blob.digest,
+            size: blob.size,
+            source,
+            mount_from: Vec::new(),
+            watch: Watch::stopped_by(Arc::clone(&self.stop)),
+        };
+        Ok(self.client.push_blob(self.reference.repository(), &upload)?)
+    }
+}
+
+impl Blobs for Registry {
+    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        Ok(self.inline_blob(blob).is_some() || self.client.has_blob(self.reference.repository(), &blob.digest)?)
+    }
+
+    fn read(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send>, RemoteError> {
+        match self.inline_blob(blob) {
+            Some(inline) => Ok(Box::new(std::io::Cursor::new(inline.records.clone()))),
+            None => Ok(Box::new(self.open(blob)?)),
+        }
+    }
+
+    fn write(&self, blob: &BlobRef, content: Content<'_>) -> Result<Sent, RemoteError> {
+        let source = match content {
+            Content::Bytes(bytes) => BlobSource::Bytes(bytes.into()),
+            Content::File(path) => BlobSource::File(path.to_owned()),
+        };
+        match self.push(blob, source)? {
+            Pushed::Existed => Ok(Sent::Present),
+            Pushed::Mounted | Pushed::Sent => Ok(Sent::New),
+        }
+    }
+}
+
+impl Remote for Registry {
+    fn name(&self) -> String {
+        format!("registry `{}`", self.reference)
+    }
+
+    fn manifest(&self) -> Result<Option<CacheManifest>, RemoteError> {
+        let fetched = match self.client.manifest(&self.reference) {
+            Ok(fetched) => fetched,
+            Err(RegistryError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let image = match fetched.manifest {
+            Manifest::Image(image) => image,
+            Manifest::Index(index) => self.chosen(&index)?,
+        };
+        if inline::is_image(&image) {
+            return self.inline(&image);
+        }
+        let config = config_of(&image).map_err(|problem| self.unusable(problem))?;
+        let bytes = self.document(&config, MANIFEST_MAX)?;
+        CacheManifest::from_json(&bytes).map(Some).map_err(|problem| self.unusable(problem))
+    }
+
+    fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {
+        let documents = Documents::of(manifest);
+        // The registry itself sees to it that all blobs of a manifest are there, and all manifests of an index.
+        self.push(&BlobRef::of_bytes(&documents.config), BlobSource::Bytes(documents.config.as_slice().into()))?;
+        let repository = self.reference.repository();
+        if documents.index.is_some() {
+            for bytes in &documents.manifests {
+                let digest = BlobRef::of_bytes(bytes).digest;
+                self.client.push_manifest(&repository.with_digest(digest), &MediaType::ImageManifest, bytes)?;
+            }
+        }
+        let (bytes, media_type) = documents.root();
+        self.client.push_manifest(&self.reference, &media_type, bytes)?;
+        Ok(())
+    }
+
+    fn collect_garbage(&self, _: Duration) -> Result<Collected, RemoteError> {
+        Err(RemoteError::Unsupported {
+            what: format!("deleting blobs of {}, which its owner's garbage collection does,", self.name()),
+        })
+    }
+}
