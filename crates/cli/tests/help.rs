@@ -98,6 +98,12 @@ Options:
       --annotation <ANNOTATION>       An annotation of the image: [PLACE[PLATFORM],...:]KEY=VALUE,
                                       on the manifest, manifest-descriptor, index or
                                       index-descriptor [default: manifest]
+      --attest <ATTESTATION>          What to state of the image, in its index:
+                                      type=provenance|sbom[,ATTRIBUTE=VALUE,...]
+      --provenance <PROVENANCE>       How the image was made, in its index: true, false, or
+                                      mode=min|max[,...]; short for --attest=type=provenance
+      --sbom <SBOM>                   What is in the image, in its index: true or false; short for
+                                      --attest=type=sbom
       --iidfile <FILE>                Write the image id to a file
       --metadata-file <FILE>          Write the digests and names of the result to a file, as JSON
       --call <METHOD>                 What to do: build, or check, outline or targets, which tell of

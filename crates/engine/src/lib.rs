@@ -4,6 +4,7 @@
 //! settings, never in environment variables.
 
 mod archive;
+mod attest;
 mod build;
 mod cancel;
 mod check;
@@ -23,6 +24,7 @@ mod snapshot;
 mod transfer;
 
 pub use archive::ContextArchive;
+pub use attest::{AttestationOptions, ProvenanceMode, ProvenanceOptions};
 pub use cancel::{CancelToken, HookGuard};
 pub use check::{Check, Outline, OutlineArg, OutlineMount, Target, Targets};
 pub use engine::{Engine, Settings};

@@ -3,6 +3,7 @@
 use crate::lint::Lints;
 use kiln_digest::Digest;
 use kiln_exporters::Document;
+use serde_json::Value;
 use std::time::Duration;
 
 /// A build that succeeded.
@@ -14,6 +15,8 @@ pub struct BuildOutcome {
     pub manifest: Option<ManifestDescriptor>,
     /// Canonical names that were given to the image.
     pub names: Vec<String>,
+    /// How the image of the first platform was made, if the user asked for provenance: the predicate of SLSA provenance v1.
+    pub provenance: Option<Value>,
     /// Steps that ran, and steps whose result was there.
     pub steps: StepCounts,
     /// Wall-clock time.

@@ -3,6 +3,7 @@
 pub use kiln_lower::AutoCacheMode;
 
 use crate::archive::ContextArchive;
+use crate::attest::AttestationOptions;
 use crate::output::Output;
 use kiln_graph::{GitTree, HostEntry, Network, Platform, Resources, Ulimit, without_credentials};
 use kiln_ssh::Agent as SshAgent;
@@ -56,6 +57,8 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, SecretSource>,
     /// SSH agents by their ids (`--ssh`).
     pub ssh: BTreeMap<String, Arc<SshAgent>>,
+    /// What is stated of the image (`--attest`).
+    pub attestations: AttestationOptions,
     /// What happens with the result; kiln's image store if empty.
     pub outputs: Vec<Output>,
 }
@@ -85,6 +88,7 @@ impl BuildRequest {
             resources: Resources::default(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
+            attestations: AttestationOptions::default(),
             outputs: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
-//! An image as it leaves the store: the manifest of one platform, or an index of the manifests of several (OCI image-spec,
-//! image-index.md).
+//! An image as it leaves the store: the manifest of one platform, or an index of the manifests of several and of attestations (OCI
+//! image-spec, image-index.md).
 
+use crate::attestation::Attestation;
 use crate::media_types::MediaTypes;
 use crate::pack::{Annotations, ImageBlobs, annotate};
 use kiln_digest::Digest;
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 pub struct Assembly {
     /// The images, one for each platform, in the order that was asked for.
     pub images: Vec<ImageBlobs>,
+    /// What is stated of them; only below an index.
+    pub attestations: Vec<Attestation>,
     /// The index, if there is one. Without it there is one image.
     pub index: Option<Document>,
     /// Annotations of the index's descriptor.
@@ -43,21 +46,23 @@ impl Document {
 impl Assembly {
     /// An image of one platform.
     pub fn single(image: ImageBlobs) -> Self {
-        Self { images: vec![image], index: None, descriptor_annotations: Annotations::new() }
+        Self { images: vec![image], attestations: Vec::new(), index: None, descriptor_annotations: Annotations::new() }
     }
 
-    /// An index of images, with annotations of its own.
+    /// An index of images and of what is stated of them, with annotations of its own.
     pub fn with_index(
         images: Vec<ImageBlobs>,
+        attestations: Vec<Attestation>,
         types: MediaTypes,
         annotations: &Annotations,
         descriptor_annotations: Annotations,
     ) -> Self {
-        let manifests: Vec<Value> = images.iter().map(ImageBlobs::descriptor).collect();
+        let manifests: Vec<Value> =
+            images.iter().map(ImageBlobs::descriptor).chain(attestations.iter().map(Attestation::descriptor)).collect();
         let mut index = json!({ "schemaVersion": 2, "mediaType": types.index(), "manifests": manifests });
         annotate(&mut index, annotations);
         let index = Some(Document::new(types.index(), index.to_string().into_bytes()));
-        Self { images, index, descriptor_annotations }
+        Self { images, attestations, index, descriptor_annotations }
     }
 
     /// What stands for the whole: the index, or the only manifest.

@@ -1,7 +1,7 @@
 //! Outputs: what becomes of a build's result outside the store.
 //!
 //! [`pack()`] turns a config and layers into an [`ImageBlobs`]: blobs in the store, each layer compressed at most once ever. An
-//! [`Assembly`] is one of them, or an index of several. [`write_oci`] and [`write_docker`] arrange blobs as an archive or a directory,
+//! [`Assembly`] is one of them, or an index of several with what an [`Attestation`] states of them. [`write_oci`] and [`write_docker`] arrange blobs as an archive or a directory,
 //! [`push()`] brings them to a registry, and [`load_plain`] and [`load_packed`] into a Docker daemon. [`write_local`] and [`write_tar`]
 //! need no image at all, only the files; of several platforms as [`PlatformDirectories`] or [`Merged`], and of one time as
 //! [`Dated`].
@@ -10,6 +10,7 @@
 
 mod archive;
 mod assembly;
+mod attestation;
 mod daemon;
 mod dated;
 mod destination;
@@ -23,6 +24,7 @@ mod platforms;
 mod push;
 
 pub use assembly::{Assembly, Document};
+pub use attestation::{Attestation, Statement};
 pub use daemon::{DaemonAddress, DaemonError, Loaded, PlainImage, load_packed, load_plain};
 pub use dated::Dated;
 pub use destination::{Destination, ExportError};

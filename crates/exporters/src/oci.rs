@@ -2,6 +2,7 @@
 
 use crate::archive::{self, Content, Files};
 use crate::assembly::{Assembly, Document};
+use crate::attestation::Attestation;
 use crate::destination::{Destination, ExportError};
 use crate::media_types::MediaTypes;
 use crate::pack::{Annotations, annotate};
@@ -39,6 +40,7 @@ pub(crate) fn layout(image: &Assembly, names: &[Reference]) -> Files {
         files.push((blob_path(&image.config_digest), Content::Bytes(image.config.clone())));
         files.push(document(&image.manifest));
     }
+    files.extend(image.attestations.iter().flat_map(Attestation::documents).map(document));
     files.extend(image.index.as_ref().map(document));
     files.push(("index.json".to_owned(), Content::Bytes(index(image, names))));
     files.push(("oci-layout".to_owned(), Content::Bytes(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())));

@@ -121,7 +121,10 @@ fn wait<T>(result: &Receiver<T>, tell: &mut dyn FnMut(bool), stop: &AtomicBool) 
 /// The document that stands for the image, and those that it refers to.
 fn documents(image: &Assembly) -> (Document, Vec<Document>) {
     let children = match &image.index {
-        Some(_) => image.images.iter().map(|image| image.manifest.clone()).collect(),
+        Some(_) => {
+            let images = image.images.iter().map(|image| &image.manifest);
+            images.chain(image.attestations.iter().map(|attestation| &attestation.manifest)).cloned().collect()
+        }
         None => Vec::new(),
     };
     (image.root().clone(), children)
@@ -136,6 +139,14 @@ fn uploads(
 ) -> Result<Vec<Upload>, PushError> {
     let mut seen = HashSet::new();
     let mut uploads = Vec::new();
+    let of_bytes = |bytes: &[u8]| Upload { watch: Watch::stopped_by(Arc::clone(stop)), ..Upload::of_bytes(bytes) };
+    for attestation in &image.attestations {
+        for blob in [&attestation.config].into_iter().chain(&attestation.statements) {
+            if seen.insert(blob.digest) {
+                uploads.push(of_bytes(&blob.bytes));
+            }
+        }
+    }
     for image in &image.images {
         for layer in image.layers.iter().filter(|layer| seen.insert(layer.digest)) {
             // Claims it, so that it stays for as long as this process lives.
@@ -150,8 +161,7 @@ fn uploads(
             });
         }
         if seen.insert(image.config_digest) {
-            let config = Upload::of_bytes(image.config.clone());
-            uploads.push(Upload { watch: Watch::stopped_by(Arc::clone(stop)), ..config });
+            uploads.push(of_bytes(&image.config));
         }
     }
     Ok(uploads)

@@ -19,7 +19,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "base", crates: &["digest"] },
     Layer { name: "layer 0", crates: &["dockerfile", "graph"] },
     Layer { name: "layer 1", crates: &["lower", "solver", "layer", "sandbox", "ssh", "registry"] },
-    Layer { name: "layer 2", crates: &["store"] },
+    Layer { name: "layer 2", crates: &["store", "sbom"] },
     Layer { name: "layer 3", crates: &["sources", "exporters", "remote"] },
     Layer { name: "layer 4", crates: &["engine"] },
     Layer { name: "layer 5", crates: &["buildkit", "cli"] },

@@ -2,7 +2,6 @@
 
 /// Options of `docker buildx build`.
 const BUILD: &[(&str, &str)] = &[
-    ("--attest", "kiln makes no attestations; leave it out"),
     ("--builder", "kiln needs no builder; leave it out"),
     ("--cache-from", "kiln keeps its cache below `--root`"),
     ("--cache-to", "kiln keeps its cache below `--root`"),
@@ -12,9 +11,7 @@ const BUILD: &[(&str, &str)] = &[
     ("--isolation", ""),
     ("--policy", ""),
     ("--print", ""),
-    ("--provenance", "kiln makes no attestations; leave it out"),
     ("--rm", "nothing is left of a step anyway; leave it out"),
-    ("--sbom", "kiln makes no attestations; leave it out"),
     ("--security-opt", ""),
     ("--squash", ""),
     ("--stream", ""),

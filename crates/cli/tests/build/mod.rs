@@ -3,6 +3,7 @@
 mod add_git;
 mod add_url;
 mod arguments;
+mod attestations;
 mod builder_arguments;
 mod cache;
 mod cache_mounts;

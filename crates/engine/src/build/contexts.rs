@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The name that the graph gives to the main context.
-const MAIN: &str = "context";
+pub(crate) const MAIN: &str = "context";
 
 /// What a build reads.
 pub(crate) struct Contexts {

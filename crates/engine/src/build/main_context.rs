@@ -39,6 +39,18 @@ pub(crate) struct ContextTree {
     pub(crate) snapshot: Snapshot,
     /// What the Dockerfile is called in it, if nobody says otherwise.
     pub(crate) dockerfile: &'static str,
+    /// The commit of a repository.
+    commit: Option<String>,
+}
+
+impl MainContext {
+    /// The commit of a context that is a repository.
+    pub(crate) fn commit(&self) -> Option<String> {
+        match self {
+            Self::Tree(tree) => tree.commit.clone(),
+            Self::Directory(_) => None,
+        }
+    }
 }
 
 /// What may be used of the build while its context is loaded.
@@ -55,7 +67,7 @@ pub(crate) fn load(request: &BuildRequest, loading: &Loading<'_>) -> Result<Main
     let tree = match &request.context {
         ContextSource::Directory(directory) => return self::directory(directory).map(MainContext::Directory),
         ContextSource::Empty => {
-            ContextTree { name: "-".to_owned(), snapshot: Snapshot::empty(), dockerfile: "Dockerfile" }
+            ContextTree { name: "-".to_owned(), snapshot: Snapshot::empty(), dockerfile: "Dockerfile", commit: None }
         }
         ContextSource::Git(tree) => loading.git(tree, request)?,
         ContextSource::Http(url) => loading.http(url, request)?,
@@ -80,7 +92,7 @@ fn directory(directory: &Path) -> Result<PathBuf, EngineError> {
 
 fn tree(name: &str, layer: LayerId, content: ContentDigest) -> ContextTree {
     let snapshot = Snapshot::empty().with_layer(layer, content);
-    ContextTree { name: without_credentials(name), snapshot, dockerfile: "Dockerfile" }
+    ContextTree { name: without_credentials(name), snapshot, dockerfile: "Dockerfile", commit: None }
 }
 
 impl Loading<'_> {
@@ -92,13 +104,14 @@ impl Loading<'_> {
         let name = format!("[internal] load git source {}", without_credentials(&address.remote));
         let load = |progress: &dyn Progress| {
             let source = GitSource::resolve(self.engine.store(), &address, &access.git, progress)?;
-            Ok((source.layer(progress)?, source.content()))
+            Ok((source.layer(progress)?, source.content(), source.commit().to_owned()))
         };
-        let (layer, content) = self.step(&name, |progress| load(progress).map_err(EngineError::from_git))?;
+        let (layer, content, commit) = self.step(&name, |progress| load(progress).map_err(EngineError::from_git))?;
         let part =
             |mark: &str, part: &Option<String>| part.iter().map(|part| format!("{mark}{part}")).collect::<String>();
         let (reference, subdir) = (part("#", &address.reference), part(":", &address.subdir));
-        Ok(tree(&format!("{}{reference}{subdir}", address.remote), layer, content))
+        let name = format!("{}{reference}{subdir}", address.remote);
+        Ok(ContextTree { commit: Some(commit), ..tree(&name, layer, content) })
     }
 
     /// An archive, or the Dockerfile itself.

@@ -17,6 +17,7 @@ pub(crate) use remote::RepositoryAccess;
 pub(crate) use selections::Selections;
 pub(crate) use step::{EarlierRun, Made, Ran, StepContext};
 
+use crate::attest::Attestor;
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -29,16 +30,16 @@ use crate::request::{BuildRequest, SecretSource};
 use crate::snapshot::{Output, Snapshot};
 use contexts::Contexts;
 use kiln_digest::CacheKey;
-use kiln_graph::Graph;
+use kiln_graph::{Graph, VertexId};
 use kiln_store::{CacheMountKey, LayerId};
 use main_context::Loading;
 use memory::Memory;
 use platforms::PlannedPlatform;
 use selections::SelectionCache;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use step::Steps;
 
 /// Everything that the parts of one build share.
@@ -63,6 +64,12 @@ pub(crate) struct Build<'a> {
     pub(crate) cleared_mounts: Option<Mutex<HashSet<CacheMountKey>>>,
     pub(crate) ssh: &'a BTreeMap<String, Arc<kiln_ssh::Agent>>,
     pub(crate) memory: Memory,
+    /// When the build began.
+    pub(crate) started: SystemTime,
+    /// The commit of a context that is a git repository.
+    pub(crate) context_commit: Option<String>,
+    /// What files from URLs and trees of repositories turned out to be: SHA-256 digests and commits.
+    materials: Mutex<HashMap<VertexId, String>>,
 }
 
 /// Runs a build.
@@ -103,12 +110,13 @@ fn build(
     cancel: &CancelToken,
     numbers: &Arc<AtomicU32>,
 ) -> Result<BuildOutcome, EngineError> {
-    let started = Instant::now();
+    let (started, began) = (Instant::now(), SystemTime::now());
     let inner = CancelToken::new();
     let to_cancel = inner.clone();
     let _forward = cancel.on_cancel(move || to_cancel.cancel());
     let loading = Loading { engine, events, cancel: inner.clone(), numbers };
     let main = main_context::load(request, &loading)?;
+    let context_commit = main.commit();
     let dockerfile = dockerfile::read(request, &main, &loading)?;
     events.event(Event::BuildDefined {
         context: request.context.to_string(),
@@ -118,6 +126,9 @@ fn build(
     let contexts = contexts::open(engine, request, main, &dockerfile)?;
     let names = export::names(&request.tags)?;
     export::check(&request.outputs, &names)?;
+    if request.attestations.needs_index() {
+        export::check_attested(&request.outputs)?;
+    }
     let resolver = resolver::Resolver::new(engine, request.pull, inner.clone());
     let parsed = dockerfile.parse()?;
     let plan = platforms::plan(request, &dockerfile, &parsed, &resolver)?;
@@ -147,6 +158,9 @@ fn build(
         cleared_mounts: request.no_cache_mounts.then(Mutex::default),
         ssh: &request.ssh,
         memory: Memory::new(contexts.main_name(), &dockerfile.name, &plan),
+        started: began,
+        context_commit,
+        materials: Mutex::default(),
     };
     let targets: Vec<_> = plan.platforms.iter().filter_map(|platform| platform.target).collect();
     build.plan(&targets);
@@ -163,19 +177,34 @@ fn build(
             _ => Snapshot::empty(),
         };
         let (config, platform) = (planned.config.clone(), planned.platform.clone());
-        export::Image { snapshot, config, platform, source_date_epoch: planned.source_date_epoch }
+        let (target, source_date_epoch) = (planned.target, planned.source_date_epoch);
+        export::Image { target, snapshot, config, platform, source_date_epoch }
     };
     let images = plan.platforms.iter().map(image).collect();
-    let built = export::Built { images, multi_platform: plan.multi_platform, names };
+    let attestor = Attestor::new(&build, request);
+    let built = export::Built { images, multi_platform: plan.multi_platform, names, attestor };
     let exported = export::run(&build, built, &request.outputs)?;
     Ok(BuildOutcome {
         config: exported.config,
         manifest: exported.manifest,
         names: exported.names,
+        provenance: exported.provenance,
         steps: build.steps.counts(),
         duration: started.elapsed(),
         lints,
     })
+}
+
+impl Build<'_> {
+    /// Notes what a source turned out to be.
+    fn add_material(&self, vertex: VertexId, digest: String) {
+        lock(&self.materials).insert(vertex, digest);
+    }
+
+    /// What sources turned out to be.
+    pub(crate) fn materials(&self) -> HashMap<VertexId, String> {
+        lock(&self.materials).clone()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -23,6 +23,7 @@ impl Build<'_> {
             let source = self.engine.http().resolve(file, authorization.as_deref(), told);
             Ok((source.map_err(EngineError::from_http)?, told.has_started()))
         })?;
+        self.add_material(vertex, source.digest().hex().to_owned());
         self.remote(vertex, Remote::Http(Arc::new(source)), fetched)
     }
 
@@ -32,6 +33,7 @@ impl Build<'_> {
         let source = self.told(vertex, |told| {
             GitSource::resolve(self.engine.store(), tree, &access.git, told).map_err(EngineError::from_git)
         })?;
+        self.add_material(vertex, source.commit().to_owned());
         self.remote(vertex, Remote::Git(Arc::new((source, access))), false)
     }
 

@@ -1,6 +1,7 @@
 //! The image of each platform made complete: its history aligned with its layers, its times, and its blobs; and all of them put
 //! together, with an index if there is one.
 
+use crate::attest::Attestor;
 use crate::build::Build;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::{Event, StepId};
@@ -8,15 +9,17 @@ use crate::output::{AnnotationPlace, ImageOptions, LayerCompression};
 use crate::snapshot::{Realized, Snapshot};
 use kiln_digest::Digest;
 use kiln_exporters::{Annotations, Assembly, ImageBlobs, LayerSource, MediaTypes, PackError, Packing, PlainImage};
-use kiln_graph::Platform;
+use kiln_graph::{Platform, VertexId};
 use kiln_layer::{BlobCompression, BlobFormat, PackOptions};
 use kiln_lower::{History, ImageConfig};
 use kiln_registry::Reference;
-use kiln_store::{LayerId, Store};
+use kiln_store::{LayerId, Store, TempDir};
 use std::time::SystemTime;
 
 /// What a build made for one platform, before any output.
 pub(crate) struct Image {
+    /// The vertex whose files these are; none for an empty image.
+    pub(crate) target: Option<VertexId>,
     pub(crate) snapshot: Snapshot,
     pub(crate) config: ImageConfig,
     pub(crate) platform: Platform,
@@ -38,6 +41,11 @@ impl<'a> Exporting<'a> {
 
     fn store(&self) -> &'a Store {
         self.build.engine.store()
+    }
+
+    /// A directory that is gone when this export is over.
+    pub(super) fn temp_dir(&self) -> Result<TempDir, EngineError> {
+        self.store().temp_dir().map_err(EngineError::store)
     }
 
     /// How the layers that were made here become tars. Those of the base stay as they are, so that images share them.
@@ -196,21 +204,30 @@ impl<'a> Exporting<'a> {
     }
 }
 
-/// The images of all platforms as blobs, below an index if there is to be one.
+/// The images of all platforms as blobs, below an index if there is to be one or if something is stated of them. `names` are what
+/// the statements call them.
 pub(super) fn assemble(
     images: &[Exporting<'_>],
     index: bool,
     options: &ImageOptions,
+    attestor: Option<&Attestor<'_>>,
+    names: &[Reference],
     step: StepId,
 ) -> Result<Assembly, EngineError> {
     let mut packed = Vec::with_capacity(images.len());
+    let mut attestations = Vec::new();
     for image in images {
-        packed.push(image.pack(options, step)?);
+        let blobs = image.pack(options, step)?;
+        if let Some(attestor) = attestor {
+            attestations.push(attestor.attest(&image.image, &blobs, names)?);
+        }
+        packed.push(blobs);
     }
     match packed.pop() {
-        Some(only) if packed.is_empty() && !index => Ok(Assembly::single(only)),
+        Some(only) if packed.is_empty() && !index && attestor.is_none() => Ok(Assembly::single(only)),
         last => Ok(Assembly::with_index(
             packed.into_iter().chain(last).collect(),
+            attestations,
             media_types(options),
             &annotations(options, AnnotationPlace::Index, None),
             annotations(options, AnnotationPlace::IndexDescriptor, None),

@@ -5,7 +5,7 @@ use super::Exporter;
 use super::image::Exporting;
 use crate::error::EngineError;
 use kiln_digest::Digest;
-use kiln_exporters::Assembly;
+use kiln_exporters::{Assembly, Attestation};
 use kiln_lower::ImageConfig;
 use kiln_registry::Reference;
 use kiln_sources::image::chain_ids;
@@ -28,12 +28,17 @@ impl Exporter<'_> {
         let store = self.build.engine.store();
         let index = assembly.index.as_ref().map(|index| store.put_blob(&index.bytes));
         let index = index.transpose().map_err(EngineError::store)?;
+        let mut stated = Vec::new();
+        for document in assembly.attestations.iter().flat_map(Attestation::documents) {
+            stated.push(store.put_blob(&document.bytes).map_err(EngineError::store)?);
+        }
         let mut rows = Vec::with_capacity(assembly.images.len());
         for (exporting, packed) in self.images.iter().zip(&assembly.images) {
             let mut row = row(store, exporting, &packed.config)?;
             row.manifest = Some(store.put_blob(&packed.manifest.bytes).map_err(EngineError::store)?);
             row.index = index;
-            row.blobs = packed.layers.iter().map(|layer| layer.digest).chain(index).collect();
+            row.blobs =
+                packed.layers.iter().map(|layer| layer.digest).chain(index).chain(stated.iter().copied()).collect();
             rows.push(row);
         }
         let id = index.unwrap_or(rows[0].config);

@@ -6,29 +6,41 @@ pub(crate) mod remote;
 
 pub(crate) use image::Image;
 
+use crate::attest::Attestor;
 use crate::build::Build;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::{Event, StepId};
 use crate::outcome::ManifestDescriptor;
-use crate::output::{Annotation, AnnotationPlace, Destination, ImageOutput, Output, Push};
+use crate::output::{Annotation, AnnotationPlace, Destination, ImageOptions, ImageOutput, Output, Push};
 use crate::snapshot::Realized;
 use image::{Exporting, assemble};
 use kiln_digest::Digest;
 use kiln_exporters::{Assembly, Dated, ExportError, Merged, PlatformDirectories};
-use kiln_layer::Tree;
+use kiln_layer::{Directory, Tree};
 use kiln_registry::Reference;
-use kiln_store::{LayerId, Lease};
+use kiln_store::{LayerId, Lease, TempDir};
+use serde_json::Value;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The result of a build, before any output.
-pub(crate) struct Built {
+pub(crate) struct Built<'a> {
     /// One image for each platform, in the order that was asked for; at least one.
     pub(crate) images: Vec<Image>,
     /// Whether the result is an index, or a directory for each platform: with several platforms, and where the user asks for it.
     pub(crate) multi_platform: bool,
     pub(crate) names: Vec<Reference>,
+    /// Whoever states something of the images.
+    pub(crate) attestor: Option<Attestor<'a>>,
+}
+
+impl Built<'_> {
+    /// Whether an image of it is below an index.
+    fn has_index(&self) -> bool {
+        self.multi_platform || self.attestor.is_some()
+    }
 }
 
 /// What the outputs made.
@@ -37,6 +49,7 @@ pub(crate) struct Exported {
     pub(crate) config: Option<Digest>,
     pub(crate) manifest: Option<ManifestDescriptor>,
     pub(crate) names: Vec<String>,
+    pub(crate) provenance: Option<Value>,
 }
 
 impl Exported {
@@ -122,21 +135,32 @@ pub(crate) fn check_single_platform(outputs: &[Output]) -> Result<(), EngineErro
     }
 }
 
+/// Refuses outputs that have no place for attestations which the user asked for.
+pub(crate) fn check_attested(outputs: &[Output]) -> Result<(), EngineError> {
+    match outputs.iter().any(|output| matches!(output, Output::Docker { .. } | Output::Load { .. })) {
+        true => Err(EngineError::new(ErrorKind::User, "`type=docker` cannot hold attestations")
+            .with_hint("`type=oci` and a registry can; or leave out `--attest`, `--provenance` and `--sbom`")),
+        false => Ok(()),
+    }
+}
+
 /// Carries out all outputs; kiln's image store is the one without any.
-pub(crate) fn run(build: &Build<'_>, built: Built, outputs: &[Output]) -> Result<Exported, EngineError> {
+pub(crate) fn run(build: &Build<'_>, built: Built<'_>, outputs: &[Output]) -> Result<Exported, EngineError> {
     let default = [Output::Image(ImageOutput::default())];
     let outputs = if outputs.is_empty() { &default } else { outputs };
     if outputs.iter().all(|output| *output == Output::CacheOnly) {
         return Ok(Exported::default());
     }
     let lease = build.engine.store().lease(&layers_to_read(build, &built, outputs)?).map_err(EngineError::store)?;
-    let Built { images, multi_platform, names } = built;
+    let Built { images, multi_platform, names, attestor } = built;
+    let provenance = attestor.as_ref().and_then(|attestor| attestor.provenance(&images[0]));
     let mut exporter = Exporter {
         build,
         images: images.into_iter().map(|image| Exporting::new(build, image)).collect(),
         multi_platform,
         names,
-        exported: Exported::default(),
+        attestor,
+        exported: Exported { provenance, ..Exported::default() },
         _lease: lease,
     };
     let rewrites = outputs.iter().filter_map(Output::image).any(|image| image.rewrite_timestamp);
@@ -150,10 +174,10 @@ pub(crate) fn run(build: &Build<'_>, built: Built, outputs: &[Output]) -> Result
     Ok(exporter.exported)
 }
 
-/// Whether an output needs no more of an image than what the store has of it anyway.
-fn stays_unpacked(output: &Output, multi_platform: bool) -> bool {
+/// Whether an output needs no more of an image than what the store has of it anyway. `index` tells whether it is below an index.
+fn stays_unpacked(output: &Output, index: bool) -> bool {
     match output {
-        Output::Image(ImageOutput { image, store: true, push: None }) => image.is_plain() && !multi_platform,
+        Output::Image(ImageOutput { image, store: true, push: None }) => image.is_plain() && !index,
         Output::CacheOnly => true,
         _ => false,
     }
@@ -161,9 +185,9 @@ fn stays_unpacked(output: &Output, multi_platform: bool) -> bool {
 
 /// The layers whose files an output needs. An image that stays in kiln's own store needs but their diff ids, and to lease what nobody
 /// reads would make a build in which nothing changed write to the store.
-fn layers_to_read(build: &Build<'_>, built: &Built, outputs: &[Output]) -> Result<Vec<LayerId>, EngineError> {
+fn layers_to_read(build: &Build<'_>, built: &Built<'_>, outputs: &[Output]) -> Result<Vec<LayerId>, EngineError> {
     let layers: Vec<LayerId> = built.images.iter().flat_map(|image| image.snapshot.own_layers()).copied().collect();
-    let mut read = outputs.iter().any(|output| !stays_unpacked(output, built.multi_platform));
+    let mut read = outputs.iter().any(|output| !stays_unpacked(output, built.has_index()));
     for layer in &layers {
         let layer = build.engine.store().layer(*layer).map_err(EngineError::store)?;
         read |= layer.is_none_or(|layer| layer.diff_id.is_none());
@@ -176,6 +200,7 @@ struct Exporter<'a> {
     images: Vec<Exporting<'a>>,
     multi_platform: bool,
     names: Vec<Reference>,
+    attestor: Option<Attestor<'a>>,
     exported: Exported,
     /// Keeps the layers from being pruned until all outputs are written.
     _lease: Lease,
@@ -185,10 +210,11 @@ impl Exporter<'_> {
     fn output(&mut self, number: u32, output: &Output) -> Result<(), EngineError> {
         let stop = self.build.cancel.flag();
         let names = output_names(output, &self.names)?;
+        let index = self.multi_platform || self.attestor.is_some();
         match output {
-            Output::Image(_) if stays_unpacked(output, self.multi_platform) => self.store_image(&names),
+            Output::Image(_) if stays_unpacked(output, index) => self.store_image(&names),
             Output::Image(to) => self.told(number, "exporting to image", |e, step| {
-                let image = assemble(&e.images, e.multi_platform, &to.image, step)?;
+                let image = e.assemble(&to.image, &names, step)?;
                 let canonical = |name: &Reference| name.repository().with_digest(image.root().digest);
                 let by_digest = to.push == Some(Push::Digest);
                 let given = if by_digest { names.iter().map(canonical).collect() } else { names };
@@ -202,7 +228,7 @@ impl Exporter<'_> {
                 Ok(())
             }),
             Output::Oci { dest, image } => self.told(number, "exporting to oci image format", |e, step| {
-                let image = assemble(&e.images, e.multi_platform, image, step)?;
+                let image = e.assemble(image, &names, step)?;
                 let store = e.build.engine.store();
                 kiln_exporters::write_oci(store, &image, &names, &destination(dest), &stop)
                     .map_err(EngineError::export)?;
@@ -223,23 +249,39 @@ impl Exporter<'_> {
                 Ok(())
             }),
             Output::Local { dest, platform_split } => self.told(number, "exporting to client directory", |e, _| {
-                let (_realized, tree) = e.files(*platform_split)?;
+                let (_kept, tree) = e.files(*platform_split)?;
                 kiln_exporters::write_local(tree.as_ref(), dest, &stop).map_err(EngineError::export)
             }),
             Output::Tar { dest, platform_split } => self.told(number, "exporting to client tarball", |e, _| {
-                let (_realized, tree) = e.files(*platform_split)?;
+                let (_kept, tree) = e.files(*platform_split)?;
                 kiln_exporters::write_tar(tree.as_ref(), &destination(dest), &stop).map_err(EngineError::export)
             }),
             Output::CacheOnly => Ok(()),
         }
     }
 
+    /// The images of all platforms as blobs.
+    fn assemble(&self, options: &ImageOptions, names: &[Reference], step: StepId) -> Result<Assembly, EngineError> {
+        assemble(&self.images, self.multi_platform, options, self.attestor.as_ref(), names, step)
+    }
+
     /// The files of the result, with what keeps them there: those of each platform in a directory, if they are to be split.
-    fn files(&self, split: Option<bool>) -> Result<(Vec<Realized>, Arc<dyn Tree>), EngineError> {
+    fn files(&mut self, split: Option<bool>) -> Result<(Kept, Arc<dyn Tree>), EngineError> {
+        let split = split.unwrap_or(self.multi_platform);
         let realized = self.images.iter().map(Exporting::realize).collect::<Result<Vec<_>, _>>()?;
         let platforms = self.images.iter().map(|image| image.image.platform.to_string());
         let mut trees: Vec<_> = platforms.zip(realized.iter().map(|files| Arc::clone(&files.tree))).collect();
-        let tree: Arc<dyn Tree> = if split.unwrap_or(self.multi_platform) {
+        let mut kept = Kept { _realized: realized, _statements: Vec::new() };
+        if let Some(attestor) = self.attestor.as_ref().filter(|attestor| attestor.has_files()) {
+            let named = self.images.len() > 1 && !split;
+            for (exporting, (platform, tree)) in self.images.iter_mut().zip(&mut trees) {
+                let (statements, directory) = statement_files(attestor, exporting, named.then_some(platform), &**tree)?;
+                let both = vec![(platform.clone(), Arc::clone(tree)), ("the attestations".to_owned(), statements)];
+                *tree = Arc::new(Merged::new(both).map_err(EngineError::export)?);
+                kept._statements.push(directory);
+            }
+        }
+        let tree: Arc<dyn Tree> = if split {
             Arc::new(PlatformDirectories::new(
                 trees.into_iter().map(|(name, tree)| (name.replace('/', "_").into(), tree)),
             ))
@@ -252,7 +294,7 @@ impl Exporter<'_> {
             Some(epoch) => Arc::new(Dated::new(tree, epoch)) as Arc<dyn Tree>,
             None => tree,
         };
-        Ok((realized, tree))
+        Ok((kept, tree))
     }
 
     /// Notes what an output has made.
@@ -277,6 +319,40 @@ impl Exporter<'_> {
         self.build.events.event(Event::StepFinished { step, duration: started.elapsed(), error });
         done
     }
+}
+
+/// What keeps files there while they are written.
+struct Kept {
+    _realized: Vec<Realized>,
+    _statements: Vec<TempDir>,
+}
+
+/// What is stated of an image, as files; `platform` becomes part of their names.
+fn statement_files(
+    attestor: &Attestor<'_>,
+    exporting: &mut Exporting<'_>,
+    platform: Option<&String>,
+    beside: &dyn Tree,
+) -> Result<(Arc<dyn Tree>, TempDir), EngineError> {
+    let directory = exporting.temp_dir()?;
+    let config = serde_json::to_vec(&exporting.complete()?.0);
+    let config = config.map_err(EngineError::internal("failed to write the image's config"))?;
+    for file in attestor.files(&exporting.image, &config)? {
+        let name = match (platform, file.name.split_once('.')) {
+            (Some(platform), Some((stem, rest))) => format!("{stem}.{}.{rest}", platform.replace('/', "_")),
+            _ => file.name.to_owned(),
+        };
+        let there = beside.entry(Path::new(&name)).map_err(|error| EngineError::export(error.into()))?;
+        if there.is_some() {
+            let message = format!("`/{name}` of the image would be overwritten with an attestation");
+            return Err(EngineError::new(ErrorKind::User, message)
+                .with_hint("leave out `--provenance` and `--sbom`, or remove that file from the image"));
+        }
+        let path = directory.path().join(name);
+        std::fs::write(&path, &file.bytes).map_err(EngineError::io("write", &path))?;
+    }
+    let tree = Directory::new(directory.path()).map_err(|error| EngineError::export(error.into()))?;
+    Ok((Arc::new(tree), directory))
 }
 
 fn destination(dest: &Destination) -> kiln_exporters::Destination {

@@ -9,7 +9,7 @@ use crate::event::EventSink;
 use crate::export::remote::{by_repository, told as told_of_blobs};
 use crate::outcome::ManifestDescriptor;
 use kiln_digest::Digest;
-use kiln_exporters::{Assembly, Document, ImageBlobs, LayerSource, MediaTypes, Packing, PushTarget};
+use kiln_exporters::{Assembly, Attestation, Document, ImageBlobs, LayerSource, MediaTypes, Packing, PushTarget};
 use kiln_graph::Platform;
 use kiln_layer::PackOptions;
 use kiln_lower::ImageConfig;
@@ -77,8 +77,14 @@ impl Engine {
                 } else {
                     MediaTypes::Oci
                 };
+                let attestations = self.attestations(&bytes)?;
                 let index = Some(Document::new(types.index(), bytes));
-                return Ok(Assembly { images: packed, index, descriptor_annotations: Default::default() });
+                return Ok(Assembly {
+                    images: packed,
+                    attestations,
+                    index,
+                    descriptor_annotations: Default::default(),
+                });
             }
             (Some(platform), _) => images.retain(|image| image.platform == platform.to_string()),
             (None, None) if images.len() > 1 => {
@@ -92,6 +98,21 @@ impl Engine {
             _ => Err(EngineError::new(ErrorKind::User, format!("`{}` is not here for that platform", request.name))
                 .with_hint("`kiln images` lists what there is; `--platform` chooses")),
         }
+    }
+
+    /// What an index says is stated of its images, as far as it is in the store.
+    fn attestations(&self, index: &[u8]) -> Result<Vec<Attestation>, EngineError> {
+        let index: Value = serde_json::from_slice(index).unwrap_or_default();
+        let mut attestations = Vec::new();
+        for entry in index["manifests"].as_array().into_iter().flatten() {
+            if let Some((subject, digest)) = Attestation::of_entry(entry)
+                && self.store().has_blob(&digest).map_err(EngineError::store)?
+            {
+                let manifest = self.document(&digest)?;
+                attestations.extend(Attestation::read(subject, manifest, |digest| self.document(digest))?);
+            }
+        }
+        Ok(attestations)
     }
 
     /// The blobs of one image: those of its manifest, or new ones.

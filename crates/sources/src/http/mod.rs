@@ -275,6 +275,11 @@ impl HttpFiles {
 }
 
 impl HttpSource {
+    /// The digest of the file's bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// What the tree with the file is, times left out.
     pub fn content(&self) -> ContentDigest {
         Hasher::new("kiln http tree v1").field(self.digest.as_bytes()).field(self.file.filename.as_bytes()).content()

@@ -1,5 +1,6 @@
 //! The options of `kiln build`: those of `docker buildx build` under the same names, as far as kiln has them.
 
+use super::attest;
 use super::contexts;
 use super::output;
 use super::steps::StepArgs;
@@ -82,6 +83,15 @@ pub(crate) struct BuildArgs {
     /// index-descriptor [default: manifest]
     #[arg(long = "annotation", value_name = "ANNOTATION", value_parser = output::annotation::parse)]
     pub(super) annotations: Vec<Vec<Annotation>>,
+    /// What to state of the image, in its index: type=provenance|sbom[,ATTRIBUTE=VALUE,...]
+    #[arg(long = "attest", value_name = "ATTESTATION", value_parser = attest::parse)]
+    pub(super) attestations: Vec<attest::Requested>,
+    /// How the image was made, in its index: true, false, or mode=min|max[,...]; short for --attest=type=provenance
+    #[arg(long, value_name = "PROVENANCE", value_parser = attest::parse_provenance)]
+    pub(super) provenance: Option<attest::Requested>,
+    /// What is in the image, in its index: true or false; short for --attest=type=sbom
+    #[arg(long, value_name = "SBOM", value_parser = attest::parse_sbom)]
+    pub(super) sbom: Option<attest::Requested>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
     pub(super) iidfile: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! `kiln build`: arguments to a request, the engine's events to the progress, the outcome to files and to a line of summary.
 
 mod args;
+mod attest;
 pub(super) mod contexts;
 pub(super) mod output;
 pub(super) mod request;

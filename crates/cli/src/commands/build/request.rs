@@ -2,7 +2,7 @@
 //! anything is built: contexts that do not exist, archives that would go to a terminal.
 
 use super::args::BuildArgs;
-use super::{contexts, output, ssh, steps};
+use super::{attest, contexts, output, ssh, steps};
 use crate::docker_host;
 use crate::error::{CliError, UsageError};
 use crate::values;
@@ -16,8 +16,14 @@ pub(super) const DOCKERFILE_LIMIT: u64 = 16 << 20;
 
 /// Makes the request. Reads standard input if the Dockerfile comes from there.
 pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
+    let attestations = attest::all(args.attestations.into_iter().chain(args.provenance).chain(args.sbom).collect())?;
     let annotations = args.annotations.into_iter().flatten().collect();
     let outputs = output::all(args.outputs, args.push, args.load, annotations, docker_host::address)?;
+    if attestations.any() && outputs.iter().filter_map(Output::image).any(|image| image.docker_media_types) {
+        return Err(UsageError::new("`oci-mediatypes=false` leaves no place for attestations")
+            .hint("leave it out, or `--attest`, `--provenance` and `--sbom`")
+            .into());
+    }
     check_outputs(&outputs, args.quiet, io::stdout().is_terminal())?;
     check_names(&outputs, &args.tags)?;
     let (context, dockerfile) = contexts::main_context("build", &args.context, args.file)?;
@@ -58,6 +64,7 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
         resources: args.steps.resources.resources()?,
         secrets: args.steps.secrets.into_iter().map(|secret| (secret.id, secret.source)).collect(),
         ssh,
+        attestations,
         outputs,
     })
 }

@@ -84,6 +84,9 @@ fn metadata(outcome: &BuildOutcome) -> Map<String, Value> {
     if !outcome.names.is_empty() {
         metadata.insert("image.name".to_owned(), json!(outcome.names.join(",")));
     }
+    if let Some(provenance) = &outcome.provenance {
+        metadata.insert("buildx.build.provenance".to_owned(), provenance.clone());
+    }
     metadata.insert("buildx.build.ref".to_owned(), json!(build_ref()));
     metadata
 }
@@ -151,6 +154,7 @@ mod tests {
                 size: 7,
             }),
             names: vec!["docker.io/library/app:latest".into(), "docker.io/library/app:2".into()],
+            provenance: None,
             steps: StepCounts { ran: 1, cached: 6 },
             duration: Duration::from_millis(1234),
             lints: None,
