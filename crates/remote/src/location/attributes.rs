@@ -114,7 +114,16 @@ impl Attributes {
         let mut given = |name: &'static str| self.take(name).filter(|value| !value.is_empty());
         let bucket = given("bucket").or_else(|| set("AWS_BUCKET")).ok_or_else(|| missing("bucket", "AWS_BUCKET"))?;
         let region = given("region").or_else(|| set("AWS_REGION")).ok_or_else(|| missing("region", "AWS_REGION"))?;
-        let endpoint_url = given("endpoint_url");
+        let endpoint_url =
+            given("endpoint_url").or_else(|| set("AWS_ENDPOINT_URL_S3")).or_else(|| set("AWS_ENDPOINT_URL"));
+        let is_plain = |url: &String| {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#']))
+        };
+        if endpoint_url.as_ref().is_some_and(|url| !is_plain(url)) {
+            // The value may hold a password.
+            return Err(bad("endpoint_url", "…", "`https://HOST[:PORT]`, or `http://…`, without a login"));
+        }
         let names: Vec<_> = given("name")
             .unwrap_or_else(|| S3_NAME.to_owned())
             .split(';')

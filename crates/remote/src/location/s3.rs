@@ -21,7 +21,7 @@ pub struct S3Location {
     pub names: Vec<String>,
     /// Whether the bucket is in the path of a URL, and not in its host.
     pub use_path_style: bool,
-    /// What lets us in; without it, what the environment's roles give.
+    /// What lets us in; without it a key of `~/.aws/credentials`, or what the environment's roles give.
     pub credentials: Option<S3Credentials>,
     /// How many parts of a blob are sent at once.
     pub upload_parallelism: usize,

@@ -125,6 +125,8 @@ fn misuse_is_told() {
         ("type=s3,bucket=b", "`type=s3` needs `region`, or `AWS_REGION` in the environment"),
         ("type=s3,region=b", "`type=s3` needs `bucket`, or `AWS_BUCKET` in the environment"),
         ("type=s3,bucket=b,region=r,access_key_id=k", "`type=s3` needs `secret_access_key`"),
+        ("type=s3,bucket=b,region=r,endpoint_url=https://a:b@c", "bad value `…` of `endpoint_url`"),
+        ("type=s3,bucket=b,region=r,endpoint_url=host:1", "bad value `…` of `endpoint_url`"),
         ("type=s3,bucket=b,region=r,upload_parallelism=0", "bad value `0` of `upload_parallelism`"),
     ];
     for (text, expected) in table {

@@ -12,6 +12,7 @@ mod moto;
 mod contract;
 mod faults;
 mod inline;
+mod killed;
 mod s3;
 
 use kiln_digest::Digest;

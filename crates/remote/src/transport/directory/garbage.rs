@@ -9,6 +9,7 @@ use crate::error::{ManifestProblem, RemoteError};
 use crate::transport::{Collected, document};
 use kiln_digest::Digest;
 use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::io::Errno;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,26 +24,35 @@ pub(super) fn collect(directory: &Directory, grace: Duration) -> Result<Collecte
     }
     let _lock = files.lock_alone()?;
     let named = named(directory, &files)?;
-    let blobs = files.directory(BLOBS)?;
-    let failed = |error: rustix::io::Errno| RemoteError::file("clear", &directory.path.join(BLOBS))(error.into());
     let oldest = SystemTime::now().checked_sub(grace).unwrap_or(UNIX_EPOCH);
     let oldest = oldest.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut collected = Collected::default();
-    for entry in Dir::read_from(&blobs).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        let blob = format!("sha256:{name}").parse::<Digest>().ok();
-        if !name.starts_with(PARTIAL) && blob.is_none_or(|digest| named.contains(&digest)) {
-            continue;
+    for place in [BLOBS, "."] {
+        let failed = |error: Errno| RemoteError::file("clear", &directory.path.join(place))(error.into());
+        let files = files.directory(place)?;
+        for entry in Dir::read_from(&files).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let blob = format!("sha256:{name}").parse::<Digest>().ok().filter(|_| place == BLOBS);
+            if !name.starts_with(PARTIAL) && blob.is_none_or(|digest| named.contains(&digest)) {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&files, name, AtFlags::SYMLINK_NOFOLLOW) {
+                // A writer has just finished what had this name.
+                Err(Errno::NOENT) => continue,
+                stat => stat.map_err(failed)?,
+            };
+            let written = u64::try_from(stat.st_mtime).unwrap_or(0);
+            if written > oldest || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                continue;
+            }
+            match rustix::fs::unlinkat(&files, name, AtFlags::empty()) {
+                Err(Errno::NOENT) => continue,
+                deleted => deleted.map_err(failed)?,
+            }
+            collected.blobs += u64::from(blob.is_some());
+            collected.bytes += stat.st_size.cast_unsigned();
         }
-        let stat = rustix::fs::statat(&blobs, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
-        let written = u64::try_from(stat.st_mtime).unwrap_or(0);
-        if written > oldest || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            continue;
-        }
-        rustix::fs::unlinkat(&blobs, name, AtFlags::empty()).map_err(failed)?;
-        collected.blobs += u64::from(blob.is_some());
-        collected.bytes += stat.st_size.cast_unsigned();
     }
     Ok(collected)
 }

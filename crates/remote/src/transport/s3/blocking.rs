@@ -3,6 +3,7 @@
 //! Nothing waits for ever: each request has a limit, retries are counted, and whoever waits looks every now and then whether somebody
 //! said stop.
 
+use super::profile;
 use crate::error::RemoteError;
 use crate::location::S3Location;
 use futures_util::TryStreamExt;
@@ -300,12 +301,12 @@ fn builder(location: &S3Location) -> AmazonS3Builder {
         .with_connect_timeout(Duration::from_secs(10))
         .with_http1_only()
         .with_allow_http(location.endpoint_url.as_ref().is_some_and(|url| url.starts_with("http://")));
-    let builder = match &location.credentials {
+    let builder = match location.credentials.clone().or_else(profile::find) {
         Some(credentials) => {
             let builder = AmazonS3Builder::new()
-                .with_access_key_id(&credentials.access_key_id)
-                .with_secret_access_key(&credentials.secret_access_key);
-            match &credentials.session_token {
+                .with_access_key_id(credentials.access_key_id)
+                .with_secret_access_key(credentials.secret_access_key);
+            match credentials.session_token {
                 Some(token) => builder.with_token(token),
                 None => builder,
             }

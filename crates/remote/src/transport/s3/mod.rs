@@ -6,6 +6,7 @@
 //! written anew, by the server itself.
 
 mod blocking;
+mod profile;
 
 use super::{Blobs, Collected, Remote};
 use crate::blob::{BlobRef, Content, Sent, Verified};
