@@ -102,11 +102,6 @@ fn what_docker_has_and_kiln_has_not() {
         (&["build", "--allow=device", "."], "devices are not supported", "no devices"),
         (&["build", "--cache-from=type=gha", "."], "`--cache-from` is not supported", "keeps its cache"),
         (&["build", "ftp://example.com/x"], "a context of the scheme `ftp` is not supported", "git repositories"),
-        (
-            &["build", "-o", "type=registry,registry.insecure=true", "."],
-            "`registry.insecure` is not supported",
-            "config.toml",
-        ),
         (&["build", "-o", "type=oci-layout", "."], "`type=oci-layout` is not supported", "`cacheonly`"),
         (&["build", "--add-host", "db:host-gateway", "."], "`host-gateway` is not supported", "address"),
     ] {

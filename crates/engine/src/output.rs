@@ -81,11 +81,13 @@ pub struct ImageOutput {
     pub store: bool,
     /// Whether its registry gets it.
     pub push: Option<Push>,
+    /// Whether anybody's certificate will do for that registry, or none.
+    pub insecure: bool,
 }
 
 impl Default for ImageOutput {
     fn default() -> Self {
-        Self { image: ImageOptions::default(), store: true, push: None }
+        Self { image: ImageOptions::default(), store: true, push: None, insecure: false }
     }
 }
 

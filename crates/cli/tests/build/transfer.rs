@@ -79,6 +79,56 @@ fn an_index_is_pushed_whole_or_one_platform_of_it() {
 }
 
 #[test]
+fn platforms_that_are_not_here_stay_in_the_registry() {
+    let Some((kiln, registry)) = project() else { return };
+    kiln.write("Dockerfile", "FROM scratch\nARG TARGETARCH\nLABEL arch=$TARGETARCH\nCOPY a /a\n");
+    let [image, other] = ["multi:1", "elsewhere/multi:1"].map(|name| format!("{}/{name}", registry.address()));
+    let build = || _ = kiln.build(["-t", &image, "--platform", "linux/amd64,linux/arm64", "--push"]).succeeds();
+    let count = |image: &str| inspect(image, &["--raw"])["manifests"].as_array().map_or(1, Vec::len);
+    build();
+    let digest = inspect(&image, &["--raw"]).to_string();
+    let fresh = Kiln::new();
+    fresh.run(["pull", "--platform=linux/arm64", &image]).succeeds();
+    fresh.run(["push", &image]).succeeds();
+    assert_eq!(inspect(&image, &["--raw"]).to_string(), digest, "the index of both stays");
+
+    kiln.write("a", "another content");
+    build();
+    fresh.run(["push", &image]).exits(1).stderr_has("by now an index of other images").stderr_has("--platform");
+    assert_eq!(count(&image), 2);
+    fresh.run(["push", "--platform=linux/arm64", &image]).succeeds();
+    assert_eq!(count(&image), 1);
+
+    // One that was removed here is missed where the registry does not have it.
+    kiln.run(["tag", &image, &other]).succeeds();
+    let shown: Value = serde_json::from_slice(&kiln.run(["inspect", "--format=json", &image]).stdout).unwrap();
+    kiln.run(["rmi", shown[0]["platforms"][1]["id"].as_str().unwrap()]).succeeds();
+    kiln.run(["push", &image]).succeeds();
+    assert_eq!(count(&image), 2);
+    kiln.run(["push", &other]).exits(1).stderr_has("the image of `linux/arm64` is no longer here");
+    kiln.run(["push", "--platform=linux/amd64", &other]).succeeds();
+    assert_eq!(count(&other), 1);
+}
+
+#[test]
+fn an_output_may_trust_anybody() {
+    let kiln = Kiln::for_builds();
+    let registry = DockerRegistry::start(Setup { tls: true, ..Setup::default() });
+    let (Some(kiln), Some(registry)) = (kiln, registry) else { return };
+    kiln.write("Dockerfile", "FROM scratch\nLABEL a=b\n");
+    let other = DockerRegistry::start(Setup { tls: true, ..Setup::default() }).expect("as the first one");
+    let config = format!("[registry.\"{}\"]\nca = [\"{}\"]\n", registry.address(), other.authority().display());
+    fs::write(kiln.path("config.toml"), config).unwrap();
+    let build = |insecure: &str| {
+        let output = format!("type=image,name={}/app,push=true,registry.insecure={insecure}", registry.address());
+        let arguments = ["build", "-o", &output, "."];
+        Ran::of(kiln.command(arguments).env("KILN_CONFIG", kiln.path("config.toml")))
+    };
+    build("false").exits(3).stderr_has("no trusted connection");
+    build("true").succeeds();
+}
+
+#[test]
 fn credentials_are_tried_and_stored() {
     let kiln = Kiln::new();
     let Some(registry) = DockerRegistry::start(Setup { login: true, ..Setup::default() }) else { return };

@@ -177,7 +177,7 @@ pub(crate) fn run(build: &Build<'_>, built: Built<'_>, outputs: &[Output]) -> Re
 /// Whether an output needs no more of an image than what the store has of it anyway. `index` tells whether it is below an index.
 fn stays_unpacked(output: &Output, index: bool) -> bool {
     match output {
-        Output::Image(ImageOutput { image, store: true, push: None }) => image.is_plain() && !index,
+        Output::Image(ImageOutput { image, store: true, push: None, .. }) => image.is_plain() && !index,
         Output::CacheOnly => true,
         _ => false,
     }
@@ -222,7 +222,7 @@ impl Exporter<'_> {
                     e.store_assembly(&image, &given)?;
                 }
                 if to.push.is_some() {
-                    e.push(&image, &given, step)?;
+                    e.push(&image, &given, to.insecure, step)?;
                 }
                 e.exported(&image, &given);
                 Ok(())

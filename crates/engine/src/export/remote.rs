@@ -13,16 +13,26 @@ use std::collections::BTreeMap;
 const TOLD_BYTES: u64 = 1 << 20;
 
 impl Exporter<'_> {
-    /// Pushes an image to the repositories of its names.
-    pub(super) fn push(&self, image: &Assembly, names: &[Reference], step: StepId) -> Result<(), EngineError> {
+    /// Pushes an image to the repositories of its names, `insecure` if any certificate of their registries will do, or none.
+    pub(super) fn push(
+        &self,
+        image: &Assembly,
+        names: &[Reference],
+        insecure: bool,
+        step: StepId,
+    ) -> Result<(), EngineError> {
         let engine = self.build.engine;
         for (repository, names) in by_repository(names) {
             let registry = repository.registry();
             let mut mount_from: Vec<_> = self.images.iter().flat_map(|image| image.mounts(registry)).collect();
             mount_from.retain(|(_, name)| name != repository.name());
+            let client = match insecure {
+                true => engine.client().insecure_at(registry),
+                false => engine.client().clone(),
+            };
             let target = PushTarget { repository, names, mount_from };
             let told = told(self.build.events, step);
-            kiln_exporters::push(engine.client(), engine.store(), image, &target, &told, &self.build.cancel.flag())
+            kiln_exporters::push(&client, engine.store(), image, &target, &told, &self.build.cancel.flag())
                 .map_err(EngineError::from_push)?;
         }
         Ok(())

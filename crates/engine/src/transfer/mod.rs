@@ -3,6 +3,7 @@
 mod inspect;
 mod pull;
 mod push;
+mod standing;
 mod tag;
 
 pub use inspect::{ImageDetails, PlatformDetails};

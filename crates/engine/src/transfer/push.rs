@@ -44,7 +44,12 @@ impl Engine {
         let reference = Reference::parse(&request.name).map_err(EngineError::user)?;
         let images = self.images_of(&reference.to_string())?;
         told(events, format!("pushing {reference}"), || {
-            let assembly = self.assembly(images, request, cancel)?;
+            if request.platform.is_none()
+                && let Some(standing) = self.standing_index(&reference, &images)?
+            {
+                return Ok(standing);
+            }
+            let assembly = self.assembly(&reference, images, request, cancel)?;
             for (repository, names) in by_repository(std::slice::from_ref(&reference)) {
                 let mount_from = self.mounts(repository.registry(), repository.name())?;
                 let target = PushTarget { repository, names, mount_from };
@@ -59,6 +64,7 @@ impl Engine {
     /// The blobs of an image of one platform, or of an index.
     fn assembly(
         &self,
+        reference: &Reference,
         mut images: Vec<Image>,
         request: &PushRequest,
         cancel: &CancelToken,
@@ -67,6 +73,7 @@ impl Engine {
         match (&request.platform, index) {
             (None, Some(index)) => {
                 let bytes = self.document(&index)?;
+                self.check_complete(reference, &bytes, &images)?;
                 let (_, media_type) = Manifest::parse(&bytes, None).map_err(EngineError::user)?;
                 let mut packed = Vec::with_capacity(images.len());
                 for image in &images {

@@ -22,8 +22,8 @@ const IMAGE: &[&str] = &[
 
 /// The attributes of each type, besides those of every image.
 const ATTRIBUTES: &[(&str, bool, &[&str])] = &[
-    ("image", true, &["push", "push-by-digest", "name-canonical", "store", "unpack"]),
-    ("registry", true, &["push", "push-by-digest", "name-canonical", "store", "unpack"]),
+    ("image", true, &["push", "push-by-digest", "name-canonical", "store", "unpack", "registry.insecure"]),
+    ("registry", true, &["push", "push-by-digest", "name-canonical", "store", "unpack", "registry.insecure"]),
     ("oci", true, &["dest", "tar"]),
     ("docker", true, &["dest", "tar"]),
     ("local", false, &["dest", "platform-split"]),
@@ -42,7 +42,6 @@ const MISSING: &[(&str, &str)] = &[
     ("mode", ""),
     ("oci-artifact", ""),
     ("prefer-nondist-layers", ""),
-    ("registry.insecure", "write `insecure = true` or `http = true` in the registry's section of `config.toml`"),
 ];
 
 /// The attributes as they were given.
@@ -56,6 +55,7 @@ pub(super) struct Attributes {
     push_by_digest: bool,
     name_canonical: bool,
     store: Option<bool>,
+    insecure: bool,
     platform_split: Option<bool>,
     image: ImageOptions,
 }
@@ -79,6 +79,7 @@ impl Attributes {
             "push" => self.push = Some(boolean(value)?),
             "push-by-digest" => self.push_by_digest = boolean(value)?,
             "name-canonical" => self.name_canonical = boolean(value)?,
+            "registry.insecure" => self.insecure = boolean(value)?,
             "store" => self.store = Some(boolean(value)?),
             "platform-split" => self.platform_split = Some(boolean(value)?),
             // What is in kiln's store is always unpacked.
@@ -209,7 +210,7 @@ impl Attributes {
             (true, false) => Some(Push::Names),
             (true, true) => Some(Push::Digest),
         };
-        Ok(Output::Image(ImageOutput { image, store, push }))
+        Ok(Output::Image(ImageOutput { image, store, push, insecure: self.insecure }))
     }
 
     /// A file, standard output, or with `tar=false` a directory.

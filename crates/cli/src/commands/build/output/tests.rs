@@ -23,6 +23,7 @@ fn outputs() {
         ("type=image,push=false,unpack=true,store=true", Output::Image(ImageOutput::default())),
         ("type=image,push=true", Output::Image(pushed(Push::Names))),
         ("type=registry", Output::Image(pushed(Push::Names))),
+        ("type=registry,registry.insecure=true", Output::Image(ImageOutput { insecure: true, ..pushed(Push::Names) })),
         ("type=registry,store=false", Output::Image(ImageOutput { store: false, ..pushed(Push::Names) })),
         (
             "type=image,push-by-digest=true,name-canonical=true,push=true,name=h:1/x",
@@ -152,7 +153,8 @@ fn mistakes_in_outputs() {
         ("type=image,store=false", "`store=false` without `push=true` leaves nothing of the image", false),
         ("type=image,push-by-digest=true", "`push-by-digest=true` says how to push", false),
         ("type=image,name-canonical=true", "`name-canonical` is not supported without `push-by-digest=true`", true),
-        ("type=registry,registry.insecure=true", "`registry.insecure` is not supported", true),
+        ("type=registry,registry.insecure=perhaps", "`perhaps` is neither `true` nor `false`", false),
+        ("type=local,dest=x,registry.insecure=true", "`registry.insecure` says nothing about `type=local`", false),
         ("type=oci,compression-level=ten", "`ten` is not a compression level", false),
         ("type=oci,compression-level=10", "there is no compression level 10", false),
         ("type=oci,compression=zstd,compression-level=23", "there is no compression level 23", false),
