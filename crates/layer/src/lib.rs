@@ -40,7 +40,7 @@ pub use compress::{BlobCompression, BlobFormat, Written, write_layer, write_stre
 pub use decompress::{Compression, SNIFF_LENGTH, decompress, decompress_ahead, sniff};
 pub use diff::{Diff, diff_digest, diff_digest_until};
 pub use directory::Directory;
-pub use overlay::Namespace;
+pub use overlay::{Namespace, is_file_attribute};
 pub use pack::{PackError, PackOptions, Packed, pack, pack_tree};
 pub use prune::{PruneError, prune_unchanged};
 pub use reading::{FileContent, FileReader};
@@ -48,6 +48,6 @@ pub use stack::Stack;
 pub use stoppable::Stoppable;
 pub use tar::TarError;
 pub use tree::{Entry, Kind, Time, Tree, TreeError, resolve};
-pub use writing::Meta;
 #[cfg(test)]
 use writing::remove_tree;
+pub use writing::{Meta, Target, make_file, make_node, set_meta, set_meta_at, set_new_meta};

@@ -45,7 +45,7 @@ impl Namespace {
 }
 
 /// Whether an attribute belongs to the file itself, and so into images, digests and copies.
-pub(crate) fn is_file_attribute(name: &OsStr) -> bool {
+pub fn is_file_attribute(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     if name.starts_with(b"user.") {
         !name.starts_with(b"user.overlay.")

@@ -46,7 +46,7 @@ const MAX_OPEN: usize = 192;
 
 /// A directory that is being filled.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub struct Target {
     root: Arc<OwnedFd>,
     pub(crate) namespace: Namespace,
     open: Mutex<Open>,
@@ -60,7 +60,7 @@ struct Open {
 
 impl Target {
     /// Opens the directory, making it (mode 0755) if it isn't there.
-    pub(crate) fn new(path: &Path) -> Result<Self> {
+    pub fn new(path: &Path) -> Result<Self> {
         match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
             // Whatever the umask: a layer's root is the image's root.
             Ok(()) => rustix::fs::chmod(path, Mode::from_raw_mode(0o755))?,
@@ -73,7 +73,7 @@ impl Target {
     }
 
     /// The directory at a plain path, or `None` if nothing is there. Fails with `ENOTDIR` or `ELOOP` if something else is.
-    pub(crate) fn directory(&self, path: &Path) -> Result<Option<Arc<OwnedFd>>> {
+    pub fn directory(&self, path: &Path) -> Result<Option<Arc<OwnedFd>>> {
         if path.as_os_str().is_empty() {
             return Ok(Some(Arc::clone(&self.root)));
         }
@@ -108,7 +108,7 @@ impl Target {
     }
 
     /// Makes one directory, mode 0700 for now, and opens it. Fails with `EEXIST` if anything is there.
-    pub(crate) fn make_directory(&self, parent: BorrowedFd<'_>, path: &Path) -> Result<Arc<OwnedFd>> {
+    pub fn make_directory(&self, parent: BorrowedFd<'_>, path: &Path) -> Result<Arc<OwnedFd>> {
         let (_, name) = split(path).ok_or(Errno::EXIST)?;
         rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
         let directory = at::open_directory(parent, Path::new(name))?;
@@ -216,7 +216,7 @@ fn remove_one(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
 
 /// Gives an open file or directory its owner, attributes, mode and time, in the order in which none undoes another: a change
 /// of owner clears set-id bits and capabilities, writing an attribute may need the owner's rights.
-pub(crate) fn set_meta(file: BorrowedFd<'_>, meta: &Meta) -> Result<()> {
+pub fn set_meta(file: BorrowedFd<'_>, meta: &Meta) -> Result<()> {
     rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
     for (name, value) in &meta.xattrs {
         set_xattr(name, rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()))?;
@@ -227,7 +227,7 @@ pub(crate) fn set_meta(file: BorrowedFd<'_>, meta: &Meta) -> Result<()> {
 
 /// As [`set_meta`], for a regular file that was just made by [`make_file`]: what it has already is not set again. In a store without
 /// surprises (set-group-id directories, a narrow umask) that leaves the time.
-pub(crate) fn set_new_meta(file: BorrowedFd<'_>, meta: &Meta) -> Result<()> {
+pub fn set_new_meta(file: BorrowedFd<'_>, meta: &Meta) -> Result<()> {
     let made = rustix::fs::fstat(file)?;
     if made.st_uid == meta.uid
         && made.st_gid == meta.gid
@@ -240,7 +240,7 @@ pub(crate) fn set_new_meta(file: BorrowedFd<'_>, meta: &Meta) -> Result<()> {
 }
 
 /// As [`set_meta`], for what can't or mustn't be opened: links, devices, pipes.
-pub(crate) fn set_meta_at(parent: BorrowedFd<'_>, name: &OsStr, meta: &Meta, kind: &Kind) -> Result<()> {
+pub fn set_meta_at(parent: BorrowedFd<'_>, name: &OsStr, meta: &Meta, kind: &Kind) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
     rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     let path = at::proc_path(parent, name);
@@ -269,7 +269,7 @@ fn set_xattr(name: &OsStr, result: Result<()>) -> Result<()> {
 }
 
 /// Makes a symbolic link, device or pipe. Fails with `EEXIST` if anything is there, and with `EOPNOTSUPP` for other kinds.
-pub(crate) fn make_node(parent: BorrowedFd<'_>, name: &OsStr, kind: &Kind) -> Result<()> {
+pub fn make_node(parent: BorrowedFd<'_>, name: &OsStr, kind: &Kind) -> Result<()> {
     let (file_type, device) = match kind {
         Kind::Symlink(target) => return rustix::fs::symlinkat(target, parent, name),
         Kind::Character { major, minor } => (FileType::CharacterDevice, rustix::fs::makedev(*major, *minor)),
@@ -282,7 +282,7 @@ pub(crate) fn make_node(parent: BorrowedFd<'_>, name: &OsStr, kind: &Kind) -> Re
 }
 
 /// Makes a new, empty file, with as much of the mode as the umask leaves. Fails with `EEXIST` if anything is there.
-pub(crate) fn make_file(parent: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<OwnedFd> {
+pub fn make_file(parent: BorrowedFd<'_>, name: &OsStr, mode: u32) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode & 0o777))
 }

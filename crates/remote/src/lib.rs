@@ -15,6 +15,7 @@ mod blob;
 mod error;
 mod location;
 mod manifest;
+mod mounts;
 mod transport;
 
 pub use blob::{BlobRef, Content, Sent};
@@ -23,4 +24,8 @@ pub use location::{
     CacheExport, CacheImport, CacheLocation, ExportOptions, LocationError, Mode, Mounts, S3Credentials, S3Location,
 };
 pub use manifest::{CacheManifest, CachedLayer, CachedMount, MANIFEST_VERSION};
+pub use mounts::{
+    ExportError, Exported, ImportError, Imported, IndexError, LearnError, Limits, ListingError, Memo, PackError,
+    UnpackError, export_mount, import_mount,
+};
 pub use transport::{Access, Blobs, Collected, INLINE_KEY, Remote, connect, inline_member};

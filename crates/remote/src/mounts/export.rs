@@ -1,0 +1,409 @@
+//! A cache mount to where a cache's blobs are.
+//!
+//! One walk sees what is there. Files whose stat the [`Memo`] knows are not opened; the others are read in the order of their paths, cut
+//! into chunks, and chunks that no pack has go into new packs. Packs of which most is no longer used, and many small ones, are given
+//! up: what of them is in use is read once more and packed anew.
+//!
+//! The tree may be in use. What a file holds is taken from one reading between two equal stats; a file that keeps changing is left
+//! out, as one that vanishes is.
+
+use super::chunk::{Chunk, Cutter};
+use super::go::{self, BuildCaches};
+use super::index::Index;
+use super::listing::{self, Item, MAX_ITEMS, MAX_LISTING, MAX_SIZE, What, bytes_path};
+use super::memo::{KnownFile, KnownPack, Memo, MemoWriter, PackContent, Stat};
+use super::packing::{Packing, send_packs};
+use super::walk::{Seen, attributes, walk};
+use super::{known::KnownChunks, parallel};
+use crate::blob::{BlobRef, Content, Sent};
+use crate::error::RemoteError;
+use crate::transport::Blobs;
+use kiln_layer::{Directory, Entry, Kind, Stoppable, Time, Tree, TreeError};
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// What of a cache mount doesn't travel. Only caches of which single entries can be missed are cut down (Go's build cache); half a module
+/// cache would break builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries that were not used for so long are left out.
+    pub max_age: Option<Duration>,
+    /// The entries that were not used for longest are left out until so many bytes are left. A mount that is still larger is refused.
+    pub max_size: Option<u64>,
+}
+
+impl Default for Limits {
+    /// 14 days, 16 GiB.
+    fn default() -> Self {
+        Self { max_age: Some(Duration::from_secs(14 * 24 * 60 * 60)), max_size: Some(16 << 30) }
+    }
+}
+
+/// A cache mount that is at its place.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// What [`crate::import_mount`] wants.
+    pub index: BlobRef,
+    /// The packs that the index needs.
+    pub packs: Vec<BlobRef>,
+    /// What to keep for the next export of this mount to this place.
+    pub memo: Memo,
+    /// Files, directories and links.
+    pub files: u64,
+    /// The bytes of all files.
+    pub size: u64,
+    /// Files that were too old, or kept changing.
+    pub left_out: u64,
+    /// Bytes that were sent.
+    pub sent: u64,
+    /// Bytes of the index and all packs.
+    pub total: u64,
+}
+
+/// Why a cache mount could not be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A blob cannot be sent.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A pack cannot be compressed.
+    #[error("failed to make a pack")]
+    Pack(#[source] io::Error),
+    /// It is larger than the limit.
+    #[error("it has {size} bytes, more than {limit}")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+        /// [`Limits::max_size`].
+        limit: u64,
+    },
+    /// It has more files than any cache mount that travels.
+    #[error("it has more than {MAX_ITEMS} files, or names too long for so many")]
+    TooMany,
+    /// Somebody said stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The kernel's file times may lag by a tick; several ticks are left as a margin.
+const RACY: Duration = Duration::from_millis(40);
+/// A file is read so often before it is left out.
+const ATTEMPTS: u32 = 3;
+
+/// Exports the cache mount in the directory `tree`. `memo` is what the last export of this mount to this place, or its import from there,
+/// gave.
+///
+/// # Errors
+/// [`ExportError`]. What was sent until then does no harm and spares the next export sending it.
+pub fn export_mount(
+    tree: &Path,
+    memo: &Memo,
+    limits: &Limits,
+    blobs: &dyn Blobs,
+    stop: &AtomicBool,
+) -> Result<Exported, ExportError> {
+    let directory = Directory::new(tree)?;
+    let seen = walk(&directory, stop)?;
+    let go = BuildCaches::find(seen.iter().map(|seen| &seen.item));
+    let mut files = recall(seen, memo, &go);
+    let before = files.len();
+    select(&mut files, limits, &go)?;
+    let (of_listings, of_files) =
+        present(&memo.packs, blobs, stop)?.into_iter().partition(|pack| pack.content == PackContent::Listing);
+    let (mut known, mut known_listing) = (KnownChunks::new(of_files), KnownChunks::new(of_listings));
+    let (listing, sent) = send_packs(blobs, stop, |packing| {
+        let known = &mut known;
+        let mut reading = Reading { tree: &directory, go: &go, known, packing, cutter: Cutter::default(), stop };
+        reading.read_all(&mut files)?;
+        if reading.known.give_up_sparse() {
+            reading.read_all(&mut files)?;
+        }
+        drop_dangling(&mut files);
+        pack_listing(&files, &mut known_listing, packing)
+    })?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(ExportError::Cancelled);
+    }
+    let mut packs = known.in_use();
+    packs.extend(known_listing.in_use());
+    let mut new = 0;
+    for sent in sent {
+        new += if sent.sent == Sent::New { sent.pack.blob.size } else { 0 };
+        packs.push(sent.pack);
+    }
+    // Whichever way they were learned of.
+    packs.sort_unstable_by_key(|pack| pack.blob);
+    let named = |content| packs.iter().filter(move |pack| pack.content == content).map(|pack| pack.blob).collect();
+    let size = files.iter().map(|file| file.seen.item.size()).sum();
+    let index = Index::new((files.len() as u64, size), listing, named(PackContent::Listing), named(PackContent::Files));
+    let bytes = index.encode();
+    let blob = BlobRef::of_bytes(&bytes);
+    if blobs.write(&blob, Content::Bytes(&bytes))? == Sent::New {
+        new += blob.size;
+    }
+    Ok(Exported {
+        index: blob,
+        packs: packs.iter().map(|pack| pack.blob).collect(),
+        files: files.len() as u64,
+        size,
+        left_out: (before - files.len()) as u64,
+        sent: new,
+        total: blob.size + packs.iter().map(|pack| pack.blob.size).sum::<u64>(),
+        memo: remember(files, packs),
+    })
+}
+
+/// What was seen, and what is to become of it.
+struct Candidate {
+    seen: Seen,
+    /// A file whose chunks are not known.
+    unread: bool,
+    left_out: bool,
+}
+
+impl Candidate {
+    /// The bytes that it was seen to have.
+    fn size(&self) -> u64 {
+        if matches!(self.seen.item.what, What::File(_)) { self.seen.stat.size } else { 0 }
+    }
+}
+
+/// Finds what the memo knows of the files, and the times under which they travel.
+fn recall(seen: Vec<Seen>, memo: &Memo, go: &BuildCaches) -> Vec<Candidate> {
+    let mut known = memo.files();
+    let candidates = seen.into_iter().filter(|seen| !go.has_trim_file(&seen.item.path)).map(|mut seen| {
+        if !matches!(seen.item.what, What::File(_)) {
+            return Candidate { seen, unread: false, left_out: false };
+        }
+        let file = known.find(&seen.item.path);
+        let unchanged = file.as_ref().is_some_and(|file| file.stat == seen.stat);
+        let same_bytes = |stat: &Stat| stat.size == seen.stat.size && stat.inode == seen.stat.inode;
+        let same =
+            unchanged || file.as_ref().is_some_and(|file| go.has_immutable(&seen.item.path) && same_bytes(&file.stat));
+        if go.has_entry(&seen.item.path) {
+            let recorded = file.as_ref().filter(|_| unchanged).map(|file| file.recorded);
+            seen.item.mtime = recorded.unwrap_or_else(|| go::day_of(seen.item.mtime));
+        }
+        if let Some(file) = file.filter(|_| same) {
+            seen.item.what = What::File(file.chunks);
+            seen.item.xattrs = file.xattrs;
+        }
+        Candidate { seen, unread: !same, left_out: false }
+    });
+    candidates.collect()
+}
+
+/// Leaves out what the limits say.
+fn select(files: &mut Vec<Candidate>, limits: &Limits, go: &BuildCaches) -> Result<(), ExportError> {
+    let now = Time::now();
+    let mut size: u64 = files.iter().map(|file| file.size()).sum();
+    let mut entries: Vec<(Time, usize)> = (0..files.len())
+        .filter(|&at| !go.roots().is_empty() && go.has_entry(&files[at].seen.item.path))
+        .map(|at| (files[at].seen.item.mtime, at))
+        .collect();
+    entries.sort_unstable();
+    let age = limits.max_age.map(|age| Time::seconds(now.secs.saturating_sub_unsigned(age.as_secs())));
+    let limit = limits.max_size.unwrap_or(MAX_SIZE).min(MAX_SIZE);
+    for (used, at) in entries {
+        if size > limit || age.is_some_and(|oldest| used < oldest) {
+            size -= files[at].size();
+            files[at].left_out = true;
+        }
+    }
+    files.retain(|file| !file.left_out);
+    if size > limit {
+        return Err(ExportError::TooLarge { size, limit });
+    }
+    if files.len() > MAX_ITEMS { Err(ExportError::TooMany) } else { Ok(()) }
+}
+
+/// The packs that are at the place.
+fn present(packs: &[KnownPack], blobs: &dyn Blobs, stop: &AtomicBool) -> Result<Vec<KnownPack>, ExportError> {
+    let there = parallel::map(packs, stop, |pack| blobs.has(&pack.blob).map(|has| has.then(|| pack.clone())))?;
+    Ok(there.into_iter().flatten().collect())
+}
+
+/// Reading files into packs.
+struct Reading<'a, 'p> {
+    tree: &'a Directory,
+    go: &'a BuildCaches,
+    known: &'a mut KnownChunks,
+    packing: &'a mut Packing<'p>,
+    cutter: Cutter,
+    stop: &'a AtomicBool,
+}
+
+/// What stopped the reading of a file.
+enum Halt {
+    Read(io::Error),
+    Export(ExportError),
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl Reading<'_, '_> {
+    /// Reads what must be read, and notes which chunks are in use.
+    fn read_all(&mut self, files: &mut Vec<Candidate>) -> Result<(), ExportError> {
+        for file in &mut *files {
+            let What::File(chunks) = &file.seen.item.what else { continue };
+            if file.unread || !chunks.iter().all(|chunk| self.known.has(chunk)) {
+                file.left_out = !self.read(&mut file.seen)?;
+                file.unread = false;
+            } else {
+                for chunk in chunks {
+                    self.known.note_use(chunk);
+                }
+            }
+        }
+        files.retain(|file| !file.left_out);
+        Ok(())
+    }
+
+    /// Reads one file, and says whether it can be exported.
+    fn read(&mut self, seen: &mut Seen) -> Result<bool, ExportError> {
+        for _ in 0..ATTEMPTS {
+            let path = &seen.item.path;
+            let failed = |source| ExportError::Tree(TreeError::Io { action: "read", path: path.clone(), source });
+            let file = match self.tree.open(path) {
+                Err(TreeError::NotFound { .. } | TreeError::NotAFile { .. }) => return Ok(false),
+                other => other?,
+            };
+            let before = file.metadata().map_err(failed)?;
+            wait_until_settled(&before);
+            let xattrs = match attributes(self.tree, path) {
+                Err(TreeError::NotFound { .. }) => return Ok(false),
+                other => other?,
+            };
+            let chunks = match self.read_chunks(&file, before.size()) {
+                Ok(chunks) => chunks,
+                Err(Halt::Export(error)) => return Err(error),
+                Err(Halt::Read(_)) if self.stop.load(Ordering::Relaxed) => return Err(ExportError::Cancelled),
+                Err(Halt::Read(error)) => return Err(failed(error)),
+            };
+            let (before, after) = (entry_of(&before), entry_of(&file.metadata().map_err(failed)?));
+            let read: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
+            if Stat::of(&before) == Stat::of(&after) && read == after.size {
+                seen.stat = Stat::of(&after);
+                if !self.go.has_entry(path) {
+                    seen.item.mtime = after.mtime;
+                }
+                let item = &mut seen.item;
+                (item.mode, item.uid, item.gid) = (after.mode, after.uid, after.gid);
+                (item.what, item.xattrs) = (What::File(chunks), xattrs);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn read_chunks(&mut self, file: &File, size: u64) -> Result<Vec<Chunk>, Halt> {
+        let mut chunks = Vec::new();
+        // As much as it is said to have, which spares the call that finds the end.
+        self.cutter.cut(Stoppable::new(file.take(size), self.stop), |chunk, bytes| {
+            chunks.push(chunk);
+            if self.known.note_use(&chunk) { self.packing.add(chunk, bytes).map_err(Halt::Export) } else { Ok(()) }
+        })?;
+        chunks.shrink_to_fit();
+        Ok(chunks)
+    }
+}
+
+/// Packs the listing, and gives its chunks.
+fn pack_listing(
+    files: &[Candidate],
+    known: &mut KnownChunks,
+    packing: &mut Packing<'_>,
+) -> Result<Vec<Chunk>, ExportError> {
+    packing.turn_to(PackContent::Listing)?;
+    let bytes = listing::encode(files.iter().map(|file| &file.seen.item));
+    if bytes.len() as u64 > MAX_LISTING {
+        return Err(ExportError::TooMany);
+    }
+    let mut chunks = Vec::new();
+    let take = |chunk, _: &[u8]| {
+        chunks.push(chunk);
+        Ok::<(), io::Error>(())
+    };
+    Cutter::default().cut(&bytes[..], take).map_err(ExportError::Pack)?;
+    for chunk in chunks.iter().filter(|chunk| known.has(chunk)).copied().collect::<Vec<_>>() {
+        known.note_use(&chunk);
+    }
+    known.give_up_sparse();
+    let mut rest = &bytes[..];
+    for chunk in &chunks {
+        let (piece, after) = rest.split_at(chunk.size as usize);
+        rest = after;
+        if known.note_use(chunk) {
+            packing.add(*chunk, piece)?;
+        }
+    }
+    Ok(chunks)
+}
+
+/// Leaves out hard links to files that are left out.
+fn drop_dangling(files: &mut Vec<Candidate>) {
+    let leads_nowhere = |item: &Item| {
+        let What::Link(target) = &item.what else { return false };
+        let target = bytes_path(target);
+        let found = files.binary_search_by(|file| file.seen.item.path.cmp(&target));
+        !found.is_ok_and(|at| matches!(files[at].seen.item.what, What::File(_)))
+    };
+    let dangling: HashSet<PathBuf> = files
+        .iter()
+        .map(|file| &file.seen.item)
+        .filter(|item| leads_nowhere(item))
+        .map(|item| item.path.clone())
+        .collect();
+    if !dangling.is_empty() {
+        files.retain(|file| !dangling.contains(&file.seen.item.path));
+    }
+}
+
+fn remember(files: Vec<Candidate>, packs: Vec<KnownPack>) -> Memo {
+    let mut memo = MemoWriter::default();
+    for Candidate { seen: Seen { item, stat }, .. } in files {
+        if let What::File(chunks) = item.what {
+            memo.add(&item.path, KnownFile { stat, recorded: item.mtime, xattrs: item.xattrs, chunks });
+        }
+    }
+    memo.finish(packs)
+}
+
+/// Waits until a change of the file would show in its times.
+fn wait_until_settled(metadata: &Metadata) {
+    let changed =
+        Duration::new(metadata.ctime().try_into().unwrap_or(0), metadata.ctime_nsec().try_into().unwrap_or(0));
+    // A time in the future is no worse than one that is just past.
+    let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + changed).unwrap_or_default();
+    if let Some(left) = RACY.checked_sub(age) {
+        std::thread::sleep(left);
+    }
+}
+
+fn entry_of(metadata: &Metadata) -> Entry {
+    let time = |secs, nanos: i64| Time { secs, nanos: nanos.try_into().unwrap_or(0) };
+    Entry {
+        kind: Kind::File,
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        size: metadata.size(),
+        mtime: time(metadata.mtime(), metadata.mtime_nsec()),
+        ctime: time(metadata.ctime(), metadata.ctime_nsec()),
+        dev: metadata.dev(),
+        ino: metadata.ino(),
+        nlink: metadata.nlink(),
+    }
+}

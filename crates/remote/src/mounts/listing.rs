@@ -1,0 +1,306 @@
+//! What a cache mount holds, without the bytes: one item for each file, in the order of a walk.
+//!
+//! On the wire a listing is a stream of postcard items, cut into chunks as a file is, so that a change sends the part around it. Each
+//! path is written as what it shares with the one before and the rest.
+//!
+//! A listing that was decoded is safe to follow: paths are plain and each comes once, after the directory that holds it; a hard link
+//! leads to a file before it; numbers are bounded ([`MAX_ITEMS`], [`MAX_LISTING`], [`MAX_SIZE`]).
+
+use super::chunk::{Chunk, MAX_CHUNK};
+use kiln_layer::{Meta, Time, is_file_attribute};
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Most bytes of a listing.
+pub(crate) const MAX_LISTING: u64 = 128 << 20;
+/// Most files, directories and links of a cache mount.
+pub(crate) const MAX_ITEMS: usize = 1 << 20;
+/// Most bytes of all files together.
+pub(crate) const MAX_SIZE: u64 = 256 << 30;
+/// Most bytes of a path and of a link's target, the kernel's own limit.
+const MAX_PATH: usize = 4095;
+const MAX_NAME: usize = 255;
+
+/// One file, directory or link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// Plain, relative to the mount's root.
+    pub(crate) path: PathBuf,
+    pub(crate) what: What,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: Vec<Xattr>,
+}
+
+/// The name and the value of an extended attribute.
+pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum What {
+    Directory,
+    /// The chunks that it is made of.
+    File(Vec<Chunk>),
+    /// Its target, as written.
+    Symlink(Vec<u8>),
+    /// Another name of the file at this path.
+    Link(Vec<u8>),
+}
+
+/// Why a listing cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ListingError {
+    /// It cannot be decoded.
+    #[error("malformed item")]
+    Malformed(#[from] postcard::Error),
+    /// A path that is not plain, not in order, or not in a directory of the listing.
+    #[error("item `{}` is out of place", .0.display())]
+    Place(PathBuf),
+    /// An item that says something impossible of itself.
+    #[error("item `{}` cannot be", .0.display())]
+    Item(PathBuf),
+    /// More than a cache mount may hold.
+    #[error("it lists more than a cache mount may hold")]
+    TooLarge,
+}
+
+/// An item as it is written.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    shared: u16,
+    rest: Vec<u8>,
+    what: What,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    mtime: (i64, u32),
+    xattrs: Vec<Xattr>,
+}
+
+impl Item {
+    /// The bytes of a file.
+    pub(crate) fn size(&self) -> u64 {
+        match &self.what {
+            What::File(chunks) => chunks.iter().map(|chunk| u64::from(chunk.size)).sum(),
+            _ => 0,
+        }
+    }
+
+    /// What a file or directory gets, with the time given.
+    pub(crate) fn meta(&self, mtime: Time) -> Meta {
+        let attribute = |(name, value): &Xattr| (OsString::from_vec(name.clone()), value.clone());
+        let xattrs = self.xattrs.iter().map(attribute).collect();
+        Meta { mode: self.mode, uid: self.uid, gid: self.gid, mtime, xattrs }
+    }
+}
+
+/// The bytes of a listing.
+pub(crate) fn encode<'a>(items: impl IntoIterator<Item = &'a Item>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut paths = PathWriter::default();
+    for item in items {
+        let (shared, rest) = paths.write(&item.path);
+        let line = Line {
+            shared,
+            rest,
+            what: item.what.clone(),
+            mode: item.mode,
+            uid: item.uid,
+            gid: item.gid,
+            mtime: (item.mtime.secs, item.mtime.nanos),
+            xattrs: item.xattrs.clone(),
+        };
+        bytes = postcard::to_extend(&line, bytes).expect("an item is plain data");
+    }
+    bytes
+}
+
+/// The items of a listing.
+///
+/// # Errors
+/// [`ListingError`] for anything that is not to be followed.
+pub(crate) fn decode(mut bytes: &[u8]) -> Result<Vec<Item>, ListingError> {
+    let mut items: Vec<Item> = Vec::new();
+    let mut paths = PathReader::default();
+    // The directories above the last item, and it itself if it is one.
+    let mut above: Vec<PathBuf> = Vec::new();
+    let mut size = 0_u64;
+    while !bytes.is_empty() {
+        let (line, rest): (Line, _) = postcard::take_from_bytes(bytes)?;
+        bytes = rest;
+        let path = paths.read(line.shared, &line.rest).ok_or_else(|| ListingError::Place(bytes_path(&line.rest)))?;
+        if !is_plain(&path) || items.last().is_some_and(|last| last.path >= path) {
+            return Err(ListingError::Place(path));
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        while above.last().is_some_and(|directory| directory != parent) {
+            above.pop();
+        }
+        if above.is_empty() && !parent.as_os_str().is_empty() {
+            return Err(ListingError::Place(path));
+        }
+        if matches!(line.what, What::Directory) {
+            above.push(path.clone());
+        }
+        if !is_possible(&line, &items) {
+            return Err(ListingError::Item(path));
+        }
+        let (secs, nanos) = line.mtime;
+        let Line { what, mode, uid, gid, xattrs, .. } = line;
+        let item = Item { path, what, mode, uid, gid, mtime: Time { secs, nanos }, xattrs };
+        size = size.saturating_add(item.size());
+        items.push(item);
+        if items.len() > MAX_ITEMS || size > MAX_SIZE {
+            return Err(ListingError::TooLarge);
+        }
+    }
+    Ok(items)
+}
+
+/// Whether what an item says of itself can be.
+fn is_possible(line: &Line, before: &[Item]) -> bool {
+    let what = match &line.what {
+        What::Directory => true,
+        What::File(chunks) => chunks.iter().all(|chunk| (1..=MAX_CHUNK).contains(&(chunk.size as usize))),
+        What::Symlink(target) => (1..=MAX_PATH).contains(&target.len()) && !target.contains(&0),
+        What::Link(target) => {
+            let target = Path::new(OsStr::from_bytes(target));
+            let found = before.binary_search_by(|item| item.path.as_path().cmp(target));
+            found.is_ok_and(|at| matches!(before[at].what, What::File(_)))
+        }
+    };
+    let xattrs = line.xattrs.iter().all(|(name, _)| is_file_attribute(OsStr::from_bytes(name)) && !name.contains(&0));
+    what && xattrs && line.mode <= 0o7777 && line.mtime.1 < 1_000_000_000
+}
+
+/// Whether a path is made of ordinary names alone, as they are written.
+fn is_plain(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    let name = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && name.len() <= MAX_NAME && !name.contains(&0);
+    bytes.len() <= MAX_PATH && bytes.split(|&byte| byte == b'/').all(name)
+}
+
+pub(crate) fn bytes_path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// Writes each path as what it shares with the one before and the rest.
+#[derive(Default)]
+pub(crate) struct PathWriter(Vec<u8>);
+
+impl PathWriter {
+    pub(crate) fn write(&mut self, path: &Path) -> (u16, Vec<u8>) {
+        let bytes = path.as_os_str().as_bytes();
+        let shared = self.0.iter().zip(bytes).take_while(|(a, b)| a == b).count().min(usize::from(u16::MAX));
+        self.0.clear();
+        self.0.extend_from_slice(bytes);
+        (shared as u16, bytes[shared..].to_vec())
+    }
+}
+
+/// Reads what a [`PathWriter`] wrote.
+#[derive(Default)]
+pub(crate) struct PathReader(Vec<u8>);
+
+impl PathReader {
+    pub(crate) fn read(&mut self, shared: u16, rest: &[u8]) -> Option<PathBuf> {
+        let shared = usize::from(shared);
+        if shared > self.0.len() || shared + rest.len() > MAX_PATH {
+            return None;
+        }
+        self.0.truncate(shared);
+        self.0.extend_from_slice(rest);
+        Some(bytes_path(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn item(path: &str, what: What) -> Item {
+        let mtime = Time { secs: -5, nanos: 999_999_999 };
+        let xattrs = vec![(b"user.k".to_vec(), b"v\0".to_vec())];
+        Item { path: path.into(), what, mode: 0o4755, uid: 1, gid: u32::MAX, mtime, xattrs }
+    }
+
+    fn file(path: &str) -> Item {
+        item(path, What::File(vec![Chunk::of(b"kiln"); 3]))
+    }
+
+    #[test]
+    fn items_come_back() {
+        let items = vec![
+            item("a", What::Directory),
+            item("a/b", What::Directory),
+            file("a/b/c"),
+            item("a/b/d", What::Link(b"a/b/c".to_vec())),
+            item("a/e", What::Symlink(b"/../x".to_vec())),
+            item("a.b", What::File(Vec::new())),
+            item("é \n", What::Directory),
+        ];
+        assert_eq!(decode(&encode(&items)).unwrap(), items);
+        assert_eq!(decode(&[]).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_not_to_be_followed_is_refused() {
+        let directory = |path| item(path, What::Directory);
+        let place: &[Vec<Item>] = &[
+            vec![file("/etc/passwd")],
+            vec![file("..")],
+            vec![directory("a"), file("a/../b")],
+            vec![directory("a"), file("a//b")],
+            vec![directory("a"), file("a/./b")],
+            vec![file("")],
+            vec![file("a\0b")],
+            vec![file(&"n".repeat(256))],
+            vec![file("a"), file("a")],
+            vec![file("b"), file("a")],
+            vec![file("a/b")],
+            vec![file("a"), file("a/b")],
+            vec![item("a", What::Symlink(b"/".to_vec())), file("a/b")],
+            vec![directory("a"), directory("b"), file("b/c"), file("a/c")],
+        ];
+        for items in place {
+            let error = decode(&encode(items)).unwrap_err();
+            assert!(matches!(error, ListingError::Place(_)), "{items:?}: {error}");
+        }
+        let xattr = |name: &str| Item { xattrs: vec![(name.into(), Vec::new())], ..file("a") };
+        let impossible: &[Vec<Item>] = &[
+            vec![item("a", What::Link(b"b".to_vec())), file("b")],
+            vec![directory("a"), item("b", What::Link(b"a".to_vec()))],
+            vec![item("a", What::Link(b"../x".to_vec()))],
+            vec![item("a", What::Symlink(Vec::new()))],
+            vec![item("a", What::Symlink(b"a\0".to_vec()))],
+            vec![item("a", What::File(vec![Chunk { size: 0, ..Chunk::of(b"k") }]))],
+            vec![Item { mode: 0o170_000, ..file("a") }],
+            vec![Item { mtime: Time { secs: 0, nanos: 1_000_000_000 }, ..file("a") }],
+            vec![xattr("trusted.overlay.redirect")],
+            vec![xattr("security.selinux")],
+        ];
+        for items in impossible {
+            let error = decode(&encode(items)).unwrap_err();
+            assert!(matches!(error, ListingError::Item(_)), "{items:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_listing_is_decoded_or_refused(at in 0_usize..100, byte in any::<u8>()) {
+            let mut bytes = encode(&[item("a", What::Directory), file("a/b"), item("c", What::Link(b"a/b".to_vec()))]);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = decode(&bytes);
+        }
+    }
+}
