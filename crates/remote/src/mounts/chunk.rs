@@ -17,10 +17,10 @@ pub(crate) struct Chunk {
 
 /// No chunk is larger.
 pub(crate) const MAX_CHUNK: usize = 256 * 1024;
-/// What is no larger is one chunk: caches are full of small files, of which nobody edits the middle.
-const WHOLE: usize = 128 * 1024;
-const MIN_CHUNK: usize = 16 * 1024;
-const AVERAGE_CHUNK: usize = 64 * 1024;
+/// How files are cut.
+const FILES: Sizes = Sizes { whole: 128 * 1024, min: 16 * 1024, average: 64 * 1024, max: MAX_CHUNK };
+/// How listings are cut: a few lines change here and there.
+const LISTINGS: Sizes = Sizes { whole: 0, min: 4 * 1024, average: 16 * 1024, max: 64 * 1024 };
 /// So much of a file is in memory at once.
 const WINDOW: usize = 1024 * 1024;
 
@@ -32,13 +32,32 @@ impl Chunk {
     }
 }
 
+/// How large chunks are.
+struct Sizes {
+    /// What is no larger is one chunk: caches are full of small files, of which nobody edits the middle.
+    whole: usize,
+    min: usize,
+    average: usize,
+    max: usize,
+}
+
 /// Cuts streams one after the other, with one buffer.
-#[derive(Default)]
 pub(crate) struct Cutter {
+    sizes: &'static Sizes,
     window: Vec<u8>,
 }
 
 impl Cutter {
+    /// Cuts files.
+    pub(crate) fn of_files() -> Self {
+        Self { sizes: &FILES, window: Vec::new() }
+    }
+
+    /// Cuts listings.
+    pub(crate) fn of_listings() -> Self {
+        Self { sizes: &LISTINGS, window: Vec::new() }
+    }
+
     /// Gives each chunk of what `reader` yields to `take`, in order.
     ///
     /// # Errors
@@ -60,15 +79,15 @@ impl Cutter {
                     Err(error) => return Err(error.into()),
                 }
             }
-            if first && ended && end <= WHOLE {
+            if first && ended && end <= self.sizes.whole {
                 let bytes = &self.window[..end];
                 return if bytes.is_empty() { Ok(()) } else { take(Chunk::of(bytes), bytes) };
             }
             first = false;
             // A chunk that the window's end cuts short must wait for what comes after.
-            while start < end && (ended || end - start >= MAX_CHUNK) {
+            while start < end && (ended || end - start >= self.sizes.max) {
                 let rest = &self.window[start..end];
-                let bytes = &rest[..cut_point(rest)];
+                let bytes = &rest[..self.sizes.cut_point(rest)];
                 take(Chunk::of(bytes), bytes)?;
                 start += bytes.len();
             }
@@ -81,9 +100,12 @@ impl Cutter {
     }
 }
 
-/// Where the first chunk of `bytes` ends; all of it is there.
-fn cut_point(bytes: &[u8]) -> usize {
-    FastCDC::new(bytes, MIN_CHUNK, AVERAGE_CHUNK, MAX_CHUNK).cut(0, bytes.len()).1.clamp(1, bytes.len().min(MAX_CHUNK))
+impl Sizes {
+    /// Where the first chunk of `bytes` ends; all of it is there.
+    fn cut_point(&self, bytes: &[u8]) -> usize {
+        let (_, length) = FastCDC::new(bytes, self.min, self.average, self.max).cut(0, bytes.len());
+        length.clamp(1, bytes.len().min(self.max))
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +123,7 @@ mod tests {
             Ok::<(), io::Error>(())
         };
         // A reader that gives a few bytes at a time makes no difference.
-        Cutter::default().cut(Dribble(bytes), take).unwrap();
+        Cutter::of_files().cut(Dribble(bytes), take).unwrap();
         assert!(joined == bytes);
         chunks
     }
@@ -117,11 +139,11 @@ mod tests {
 
     #[test]
     fn chunks_are_whole_bounded_and_in_order() {
-        for size in [0, 1, WHOLE, WHOLE + 1, MAX_CHUNK, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW + 77] {
+        for size in [0, 1, FILES.whole, FILES.whole + 1, MAX_CHUNK, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW + 77] {
             let chunks = cut(&noise(size, 7));
             assert_eq!(chunks.iter().map(|chunk| chunk.size as usize).sum::<usize>(), size);
             assert!(chunks.iter().all(|chunk| (1..=MAX_CHUNK).contains(&(chunk.size as usize))));
-            assert_eq!(chunks.len() <= 1, size <= WHOLE, "{size}");
+            assert_eq!(chunks.len() <= 1, size <= FILES.whole, "{size}");
         }
     }
 

@@ -121,7 +121,7 @@ pub fn export_mount(
     let (mut known, mut known_listing) = (KnownChunks::new(of_files), KnownChunks::new(of_listings));
     let (listing, sent) = send_packs(blobs, stop, |packing| {
         let known = &mut known;
-        let mut reading = Reading { tree: &directory, go: &go, known, packing, cutter: Cutter::default(), stop };
+        let mut reading = Reading { tree: &directory, go: &go, known, packing, cutter: Cutter::of_files(), stop };
         reading.read_all(&mut files)?;
         if reading.known.give_up_sparse() {
             reading.read_all(&mut files)?;
@@ -336,7 +336,7 @@ fn pack_listing(
         chunks.push(chunk);
         Ok::<(), io::Error>(())
     };
-    Cutter::default().cut(&bytes[..], take).map_err(ExportError::Pack)?;
+    Cutter::of_listings().cut(&bytes[..], take).map_err(ExportError::Pack)?;
     for chunk in chunks.iter().filter(|chunk| known.has(chunk)).copied().collect::<Vec<_>>() {
         known.note_use(&chunk);
     }
