@@ -211,7 +211,18 @@ fn make_directories(root: &Path) -> Result<()> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(|error| Error::io("create", &path, error))?;
     }
+    spread(&root.join("tmp"));
     Ok(())
+}
+
+/// Asks ext4 to put each directory that is made here into a part of the disk of its own. Otherwise all layers begin in one, where files
+/// that were just deleted are in the way: ext4 looks at each of their inodes for every new file, which doubles the time of making
+/// 30,000. Where it means nothing, nothing happens.
+fn spread(directory: &Path) {
+    let Ok(directory) = File::open(directory) else { return };
+    if let Ok(flags) = rustix::fs::ioctl_getflags(&directory) {
+        let _ = rustix::fs::ioctl_setflags(&directory, flags | rustix::fs::IFlags::TOPDIR);
+    }
 }
 
 /// Sets aside some space. When there is none, there is none.

@@ -109,6 +109,30 @@ fn the_git_directory_is_kept_on_demand() {
 }
 
 #[test]
+fn the_git_directory_is_the_same_each_time() {
+    let (Some((kiln, server)), Some(other)) = (ready(), Kiln::for_builds()) else { return };
+    server.commit("inner", &[("inside", "inside\n")]);
+    server.git("a", &["submodule", "--quiet", "add", &server.url("inner"), "mod"]);
+    server.commit("a", &[]);
+    let files = |kiln: &Kiln| {
+        kiln.write("Dockerfile", format!("FROM scratch\nADD --keep-git-dir=true {} /\n", server.url("a")));
+        let out = kiln.path("out");
+        kiln.build(["-o", out.to_str().unwrap()]).succeeds();
+        let paths = grep(&out, b"").into_iter().map(|path| path.strip_prefix(&out).unwrap().to_owned());
+        let mut files: Vec<_> = paths.map(|path| (fs::read(out.join(&path)).unwrap(), path)).collect();
+        files.sort();
+        files
+    };
+    let (one, two) = (files(&kiln), files(&other));
+    let names = |files: &[(Vec<u8>, PathBuf)]| files.iter().map(|(_, path)| path.clone()).collect::<Vec<_>>();
+    for index in [".git/index", ".git/modules/mod/index"] {
+        assert!(names(&one).contains(&PathBuf::from(index)), "{:?}", names(&one));
+    }
+    assert_eq!(names(&one), names(&two));
+    assert!(one == two, "some file of `.git` differs");
+}
+
+#[test]
 fn submodules_come_along() {
     let Some((kiln, server)) = ready() else { return };
     server.commit("inner", &[("inside", "inside\n")]);
@@ -173,7 +197,9 @@ fn grep(directory: &Path, text: &[u8]) -> Vec<PathBuf> {
         let path = entry.path();
         if entry.file_type().unwrap().is_dir() {
             found.extend(grep(&path, text));
-        } else if fs::read(&path).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text)) {
+        } else if fs::read(&path)
+            .is_ok_and(|bytes| text.is_empty() || bytes.windows(text.len()).any(|part| part == text))
+        {
             found.push(path);
         }
     }
@@ -222,6 +248,19 @@ fn tokens_are_secrets() {
         build(&id).succeeds().logs("one").stderr_lacks("sesame");
     }
     build("GIT_AUTH_TOKEN.example.org").exits(3);
+}
+
+#[test]
+fn tokens_are_not_sent_on() {
+    let Some((kiln, server)) = ready() else { return };
+    let (web, place) = (Web::start(), "/info/refs?service=git-upload-pack");
+    web.put(&format!("/a.git{place}"), Page::moved_to(&format!("{}{place}", server.url("a"))));
+    add(&kiln, &web.url("/a.git"), "RUN cat /src/file");
+    let secret = ["--secret", "id=GIT_AUTH_TOKEN,env=TOKEN"];
+    let ran = Ran::of(kiln.build_command(secret).env("TOKEN", "open sesame"));
+    ran.exits(3).stderr_has("302").stderr_has("the one that the server redirects to").stderr_lacks("sesame");
+    assert_eq!(server.requests(), Vec::<String>::new());
+    kiln.build::<&str>([]).succeeds().logs("one");
 }
 
 #[test]

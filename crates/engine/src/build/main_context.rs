@@ -41,6 +41,8 @@ pub(crate) struct ContextTree {
     pub(crate) dockerfile: &'static str,
     /// The commit of a repository.
     commit: Option<String>,
+    /// Keeps its files from being pruned until the build ends, once they are there.
+    held: Option<Realized>,
 }
 
 impl MainContext {
@@ -64,11 +66,15 @@ pub(crate) struct Loading<'a> {
 
 /// Finds the main context of a request, and fetches it if it is elsewhere.
 pub(crate) fn load(request: &BuildRequest, loading: &Loading<'_>) -> Result<MainContext, EngineError> {
-    let tree = match &request.context {
+    let mut tree = match &request.context {
         ContextSource::Directory(directory) => return self::directory(directory).map(MainContext::Directory),
-        ContextSource::Empty => {
-            ContextTree { name: "-".to_owned(), snapshot: Snapshot::empty(), dockerfile: "Dockerfile", commit: None }
-        }
+        ContextSource::Empty => ContextTree {
+            name: "-".to_owned(),
+            snapshot: Snapshot::empty(),
+            dockerfile: "Dockerfile",
+            commit: None,
+            held: None,
+        },
         ContextSource::Git(tree) => loading.git(tree, request)?,
         ContextSource::Http(url) => loading.http(url, request)?,
         ContextSource::Archive(piped) => {
@@ -79,6 +85,7 @@ pub(crate) fn load(request: &BuildRequest, loading: &Loading<'_>) -> Result<Main
             tree("-", layer, content)
         }
     };
+    tree.held = Some(Realized::new(loading.engine.store(), tree.snapshot.own_layers().to_vec())?);
     Ok(MainContext::Tree(tree))
 }
 
@@ -92,7 +99,7 @@ fn directory(directory: &Path) -> Result<PathBuf, EngineError> {
 
 fn tree(name: &str, layer: LayerId, content: ContentDigest) -> ContextTree {
     let snapshot = Snapshot::empty().with_layer(layer, content);
-    ContextTree { name: without_credentials(name), snapshot, dockerfile: "Dockerfile", commit: None }
+    ContextTree { name: without_credentials(name), snapshot, dockerfile: "Dockerfile", commit: None, held: None }
 }
 
 impl Loading<'_> {

@@ -156,7 +156,7 @@ impl EngineError {
             | GitError::NoCommit { .. }
             | GitError::NoDirectory { .. }
             | GitError::Checksum { .. } => ErrorKind::User,
-            GitError::Refused { .. } => ErrorKind::Network,
+            GitError::Refused { .. } | GitError::Silent { .. } | GitError::TooMuch { .. } => ErrorKind::Network,
             GitError::Cancelled => return Self::cancelled(),
             _ => ErrorKind::Internal,
         };
@@ -166,6 +166,9 @@ impl EngineError {
             }
             GitError::Refused { reason, .. } if reason.contains("Permission denied") => {
                 Some("give an agent that has a key for it with `--ssh default`")
+            }
+            GitError::Refused { reason, .. } if reason.contains("returned error: 30") => {
+                Some("credentials are not sent on to another address; name the one that the server redirects to")
             }
             _ => None,
         };

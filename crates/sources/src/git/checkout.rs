@@ -74,11 +74,11 @@ fn make_index_again(git: &Git<'_>, work: &Path, with_submodules: bool) -> Result
 }
 
 fn submodules(git: &Git<'_>, work: &Path) -> Result<(), GitError> {
-    let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+    let update = ["submodule", "update", "--progress", "--init", "--recursive"];
     git.progress.log("fetching submodules");
-    match git.run(work, Reach::Network, update.into_iter().chain(["--depth=1"])) {
+    match git.run(work, Reach::Anywhere, update.into_iter().chain(["--depth=1"])) {
         // Not every server gives a commit without its history, or one that no reference names.
-        Err(GitError::Refused { .. }) => git.run(work, Reach::Network, update).map(drop),
+        Err(GitError::Refused { .. }) => git.run(work, Reach::Anywhere, update).map(drop),
         done => done.map(drop),
     }
 }

@@ -6,6 +6,7 @@
 
 mod checkout;
 mod credentials;
+mod listen;
 mod program;
 mod refs;
 mod repository;
@@ -22,6 +23,7 @@ use program::Git;
 use refs::Found;
 use repository::Repository;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why a tree of a repository cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,22 @@ pub enum GitError {
         remote: String,
         /// What it said.
         reason: String,
+    },
+    /// The program got nothing for a long time.
+    #[error("`{remote}` has given nothing for {} seconds", patience.as_secs())]
+    Silent {
+        /// The repository.
+        remote: String,
+        /// How long that was waited for.
+        patience: Duration,
+    },
+    /// The program wrote more than anybody needs.
+    #[error("git wrote more than {limit} bytes for `{remote}`")]
+    TooMuch {
+        /// The repository.
+        remote: String,
+        /// As much is read.
+        limit: usize,
     },
     /// The repository has no such reference.
     #[error("`{remote}` has no branch or tag `{reference}`")]
@@ -104,7 +122,11 @@ impl GitError {
     /// Whether the server or the way to it is to blame, by what git says.
     fn is_of_the_remote(&self) -> bool {
         let words = ["unable to access", "unable to connect", "Could not read from remote", "could not read "];
-        matches!(self, Self::Refused { reason, .. } if words.iter().any(|words| reason.contains(words)))
+        match self {
+            Self::Silent { .. } => true,
+            Self::Refused { reason, .. } => words.iter().any(|words| reason.contains(words)),
+            _ => false,
+        }
     }
 
     /// `Ok` for all but a cancellation, for what there is another way to do.

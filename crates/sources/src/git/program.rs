@@ -6,15 +6,14 @@
 
 use super::GitError;
 use super::credentials::{Credentials, without_any_credentials};
-use crate::patience::LOOK;
+use super::listen::{self, Ended, Limits};
 use crate::progress::Progress;
 use kiln_graph::without_credentials;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Settings of every run.
 const SETTINGS: [(&str, &str); 13] = [
@@ -49,6 +48,10 @@ const PASSED_ON: [&str; 12] = [
     "SSL_CERT_DIR",
     "GIT_SSL_CAINFO",
 ];
+/// Whoever gives no sign of life for so long gives none any more. What is fetched by HTTP has limits of git's own, which count bytes.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// As many bytes are taken of what a command writes: what a million references need.
+const MOST_OUTPUT: usize = 64 << 20;
 /// More lines of an error are not shown.
 const REASON_LINES: usize = 8;
 
@@ -68,8 +71,10 @@ pub(super) enum Reach {
     Nothing,
     /// Repositories of this machine.
     Files,
-    /// The network.
+    /// The repository.
     Network,
+    /// The repositories that it names.
+    Anywhere,
 }
 
 /// Runs `git` for one repository.
@@ -81,13 +86,14 @@ pub(super) struct Git<'a> {
     credentials: Option<Credentials>,
     access: &'a GitAccess,
     pub(super) progress: &'a dyn Progress,
+    patience: Duration,
 }
 
 impl<'a> Git<'a> {
     /// A runner for the repository at an address.
     pub(super) fn new(address: &'a str, access: &'a GitAccess, progress: &'a dyn Progress) -> Self {
         let (remote, credentials) = Credentials::split(address);
-        Self { address, remote, credentials, access, progress }
+        Self { address, remote, credentials, access, progress, patience: PATIENCE }
     }
 
     /// Runs a command to its end and gives what it wrote.
@@ -111,22 +117,30 @@ impl<'a> Git<'a> {
             }
         }
         self.configure(&mut command, reach);
-        let output = self.wait(&mut command)?;
-        if output.status.success() {
-            return Ok(output.stdout);
+        let counts_bytes = reach == Reach::Network && self.remote.starts_with("http");
+        let waits = matches!(reach, Reach::Network | Reach::Anywhere) && !counts_bytes;
+        let limits = Limits { output: MOST_OUTPUT, silence: waits.then_some(self.patience) };
+        let remote = || without_credentials(&self.remote);
+        let ended = listen::run(command.process_group(0), &limits, &|| self.progress.is_cancelled());
+        let (status, stdout, stderr) = match ended.map_err(GitError::Spawn)? {
+            Ended::ByItself { status, stdout, stderr } => (status, stdout, stderr),
+            Ended::Cancelled => return Err(GitError::Cancelled),
+            Ended::Silent => return Err(GitError::Silent { remote: remote(), patience: self.patience }),
+            Ended::TooMuch => return Err(GitError::TooMuch { remote: remote(), limit: MOST_OUTPUT }),
+        };
+        match status.code() {
+            Some(0) => Ok(stdout),
+            // A shell says so of a program that it does not find.
+            Some(127) => Err(GitError::NoProgram),
+            _ => Err(GitError::Refused { remote: remote(), reason: self.reason(&stderr) }),
         }
-        // A shell says so of a program that it does not find.
-        if output.status.code() == Some(127) {
-            return Err(GitError::NoProgram);
-        }
-        Err(GitError::Refused { remote: without_credentials(&self.remote), reason: self.reason(&output.stderr) })
     }
 
     fn configure(&self, command: &mut Command, reach: Reach) {
         let protocols = match reach {
             Reach::Nothing => "none",
             Reach::Files => "file",
-            Reach::Network => "http:https:git:ssh",
+            Reach::Network | Reach::Anywhere => "http:https:git:ssh",
         };
         command.envs([
             ("LC_ALL", "C"),
@@ -152,6 +166,8 @@ impl<'a> Git<'a> {
             SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         for (scope, value) in self.authorizations() {
             settings.push((format!("http.{scope}.extraHeader"), format!("Authorization: {value}")));
+            // Git would send the header to wherever it is sent on to.
+            settings.push((format!("http.{scope}.followRedirects"), "false".to_owned()));
         }
         command.env("GIT_CONFIG_COUNT", settings.len().to_string());
         for (number, (name, value)) in settings.into_iter().enumerate() {
@@ -167,39 +183,10 @@ impl<'a> Git<'a> {
         given.into_iter().chain(own).collect()
     }
 
-    /// Waits for the end, or ends it with all that it started when told to stop.
-    fn wait(&self, command: &mut Command) -> Result<Output, GitError> {
-        let child = command.process_group(0).spawn().map_err(GitError::Spawn)?;
-        let group = rustix::process::Pid::from_child(&child);
-        let (sender, ended) = sync_channel(1);
-        let waiting = thread::spawn(move || {
-            // Whoever waits is there until this thread has ended.
-            let _ = sender.send(child.wait_with_output());
-        });
-        let mut stopped = false;
-        let output = loop {
-            match ended.recv_timeout(LOOK) {
-                Ok(output) => break output,
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.progress.is_cancelled() && !stopped {
-                        stopped = true;
-                        // It may have ended just now.
-                        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => match waiting.join() {
-                    Err(panic) => std::panic::resume_unwind(panic),
-                    Ok(()) => return Err(GitError::Cancelled),
-                },
-            }
-        };
-        if stopped { Err(GitError::Cancelled) } else { output.map_err(GitError::Spawn) }
-    }
-
     /// What git says went wrong, without credentials.
     fn reason(&self, stderr: &[u8]) -> String {
         let text = without_any_credentials(&String::from_utf8_lossy(stderr));
-        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim_end).filter(|line| !is_progress(line)).collect();
         let lines = &lines[lines.len().saturating_sub(REASON_LINES)..];
         let clean = |line: &&str| line.chars().filter(|c| !c.is_control()).collect::<String>();
         let text = lines.iter().map(clean).collect::<Vec<_>>().join("\n");
@@ -213,4 +200,10 @@ impl<'a> Git<'a> {
 /// For which addresses an authorization counts: the repository's own, but all of GitHub, as BuildKit has it.
 fn scope(remote: &str) -> &str {
     ["https://github.com/", "https://www.github.com/"].into_iter().find(|all| remote.starts_with(all)).unwrap_or(remote)
+}
+
+/// Whether a line only says how far git has come.
+fn is_progress(line: &str) -> bool {
+    let line = line.strip_prefix("remote: ").unwrap_or(line);
+    line.is_empty() || line.contains("% (") || line.starts_with("Enumerating objects: ") || line.starts_with("Total ")
 }

@@ -33,8 +33,13 @@ impl Repository {
     pub(super) fn fetch(store: &Store, git: &Git<'_>, found: &Found, directory: &Path) -> Result<Self, GitError> {
         let kept = kept(store, git.address);
         let repository = Self { path: directory.join("kept.git") };
-        let base = repository.make(git, found, Some(&kept)).and_then(|()| repository.complete(git, found));
-        match base {
+        // Somebody may remove what is kept at any moment.
+        let mut used = true;
+        let complete = repository.make(git, found, Some(&kept)).and_then(|has_kept| {
+            used = has_kept;
+            repository.complete(git, found)
+        });
+        match complete {
             Ok(fetched) => {
                 if fetched {
                     repository.keep(store, git, &kept);
@@ -45,7 +50,7 @@ impl Repository {
                 Ok(repository)
             }
             Err(GitError::Cancelled) => Err(GitError::Cancelled),
-            Err(error) if !kept.exists() || error.is_of_the_remote() => Err(error),
+            Err(error) if !used || error.is_of_the_remote() => Err(error),
             Err(_) => {
                 let repository = Self { path: directory.join("new.git") };
                 repository.make(git, found, None)?;
@@ -56,15 +61,15 @@ impl Repository {
         }
     }
 
-    /// Makes an empty repository, or one with the objects of `kept`.
-    fn make(&self, git: &Git<'_>, found: &Found, kept: Option<&Path>) -> Result<(), GitError> {
+    /// Makes an empty repository, or one with the objects of `kept`, and says whether it has them.
+    fn make(&self, git: &Git<'_>, found: &Found, kept: Option<&Path>) -> Result<bool, GitError> {
         fs::create_dir(&self.path).map_err(io("create", &self.path))?;
         git.run(&self.path, Reach::Nothing, ["init", "--quiet", "--bare", "--template=", found.object_format(), "."])?;
-        let Some(kept) = kept.filter(|kept| kept.exists()) else { return Ok(()) };
+        let Some(kept) = kept.filter(|kept| kept.exists()) else { return Ok(false) };
         let pack = kept.join("objects/pack");
         let files: Vec<PathBuf> = list(&pack)?;
         if files.iter().filter(|file| file.extension().is_some_and(|end| end == "pack")).count() > MOST_PACKS {
-            return Ok(());
+            return Ok(false);
         }
         link_all(&files, &self.path.join("objects/pack"))?;
         link_all(&list(&kept.join("refs/kiln"))?, &self.path.join("refs/kiln"))?;
@@ -72,7 +77,7 @@ impl Repository {
         if shallow.exists() {
             fs::copy(&shallow, self.path.join("shallow")).map_err(io("copy", &shallow))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Fetches the commit unless it is here; says whether it was fetched.
@@ -96,7 +101,7 @@ impl Repository {
                 return Err(GitError::Cancelled);
             }
             let all = ["+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*"];
-            let mut arguments = vec!["fetch", "--quiet", "--no-write-fetch-head"];
+            let mut arguments = vec!["fetch", "--progress", "--no-write-fetch-head"];
             if self.path.join("shallow").exists() {
                 arguments.push("--unshallow");
             }
@@ -118,7 +123,7 @@ impl Repository {
     /// Fetches one object or reference without its history, or with it where the server can do no other.
     fn fetch_one(&self, git: &Git<'_>, what: &str) -> Result<(), GitError> {
         let fetch = |depth: Option<&'static str>| {
-            let arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"].into_iter().chain(depth);
+            let arguments = ["fetch", "--progress", "--no-tags", "--no-write-fetch-head"].into_iter().chain(depth);
             git.run(&self.path, Reach::Network, arguments.chain(["--", &git.remote, what])).map(drop)
         };
         match fetch(Some("--depth=1")) {
