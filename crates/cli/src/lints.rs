@@ -69,6 +69,7 @@ mod tests {
             hint: None,
             span: (2 * line, 2 * line + 1),
             lines: (line + 1, line + 1),
+            fix: None,
         };
         let lints = Lints {
             file: "Dockerfile".to_owned(),

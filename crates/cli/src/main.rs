@@ -15,6 +15,7 @@ mod error;
 mod exit;
 mod human;
 mod lints;
+mod patch;
 mod paths;
 mod progress;
 mod report;

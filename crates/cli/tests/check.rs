@@ -4,6 +4,9 @@
 #[expect(dead_code, unused_imports, reason = "the other test programs use the rest")]
 mod support;
 
+#[path = "check/fix.rs"]
+mod fix;
+
 use serde_json::{Value, json};
 use snapbox::{IntoData, assert_data_eq, str};
 use support::{Kiln, Ran};
@@ -164,8 +167,8 @@ fn misuse() {
         (&["check"][..], "`kiln check` needs a context", "`kiln check .`"),
         (&["check", ".", "more"], "`kiln check` takes one context", ""),
         (&["check", "none"], "the context `none` does not exist", ""),
-        (&["check", "Dockerfile"], "is not a directory", "`kiln check -f Dockerfile DIR`"),
-        (&["check", "--format=yaml", "."], "`--format`: bad value `yaml`", "text, json"),
+        (&["check", "/dev/null"], "is not a directory", ""),
+        (&["check", "--format=yaml", "."], "`--format`: bad value `yaml`", "text, json, sarif"),
         (&["check", "-t", "x", "."], "unknown option `-t`", "`kiln check --help`"),
         (&["build", "--call=lnit", "."], "`--call`: unknown method `lnit`", "`check`"),
         (&["build", "--call=check,format=xml", "."], "`--call`: unknown format `xml`", "`json`"),

@@ -157,11 +157,12 @@ fn check() {
         str![[r#"
 Lint a Dockerfile
 
-Usage: kiln check [OPTIONS] CONTEXT
+Usage: kiln check [OPTIONS] CONTEXT|FILE
 
 Arguments:
-  [CONTEXT]...  What COPY and ADD take files from: a directory, a git repository, an archive at an
-                http(s) URL; `-` is an archive or a Dockerfile on standard input
+  [CONTEXT|FILE]...  What COPY and ADD take files from: a directory, a git repository, an archive at
+                     an http(s) URL; `-` is an archive or a Dockerfile on standard input. Or a
+                     Dockerfile, whose directory it is then
 
 Options:
   -f, --file <FILE>                   The Dockerfile, also at an http(s) URL; `-` reads it from
@@ -174,8 +175,11 @@ Options:
                                       docker-image://REFERENCE, a git repository or a file at an
                                       http(s) URL
       --platform <OS/ARCH[/VARIANT]>  The platform to build for [default: this machine's]
+      --fix                           Mend the Dockerfile, as far as its image stays what it is
+      --diff                          Print what --fix changes as a patch; without --fix, leave the
+                                      file alone
       --format <FORMAT>               How to print what is found [default: text] [possible values:
-                                      text, json]
+                                      text, json, sarif]
   -h, --help                          Print help (see more with '--help')
 
 Global options:

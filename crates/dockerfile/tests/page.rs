@@ -9,9 +9,24 @@ const HEAD: &str = "# Lints
 
 Every build lints its Dockerfile, and tells what was found when it is over. `kiln check CONTEXT`, or `kiln build --check`, lints without
 building: all stages, or those that `--target` needs. Base images are resolved, since some rules look at their platform and variables,
-but never pulled. The rules and their names are those of BuildKit.
+but never pulled.
+
+Most rules and their names are BuildKit's. [Those of kiln's own](#rules-of-kilns-own) are about builds that are slower, or images that are
+larger, than they need be; `kiln check` alone has them, and no build tells of them or fails because of them.
 
 What a build finds never makes it fail, unless the Dockerfile asks for that. `kiln check` ends with status 1 if there are findings.
+
+## Fixes
+
+`kiln check --fix` mends what can be mended without a change of the image, and tells what is left; `kiln check --diff` prints the same as a
+patch for `patch -p1` or `git apply`, and leaves the file alone.
+
+- Only stages that are no image themselves are changed. Images are the last stage, or that of `--target`, and every stage that no other one uses,
+  unless it stands on another stage, ends with a `RUN` and sets no `CMD` or `ENTRYPOINT`: that is a test.
+- The image then has the same files and the same configuration. That the configuration stays is made sure of before anything is written.
+- Comments, line breaks and all else that no fix is about stay byte for byte. Mending a second time changes nothing.
+- The file is replaced at once, with its mode; a link to it stays a link. A Dockerfile that is no file of this machine cannot be mended.
+- A cache mount hides what the base image has at its place. A step that has no network must find there what it needs: none of those gets one.
 
 ## Options
 
@@ -33,28 +48,45 @@ an error; a rule that does not exist is a warning.
 ## JSON
 
 `kiln check --format json` and `kiln build --call=check,format=json` print an object with `warnings` (each with `ruleName`, `description`, `detail`,
-perhaps `hint`, and `location`: lines from 1, characters from 0), `sources` (`filename`, `language`, and `data`, the text in base 64), and,
+perhaps `hint` and `fix`, and `location`: lines from 1, characters from 0), `sources` (`filename`, `language`, and `data`, the text in base 64), and,
 where the Dockerfile cannot be built, `buildError` (`message`, perhaps `location`).
 
-## Rules
+`kiln check --format sarif` prints a log of SARIF 2.1.0, with fixes. A Dockerfile that cannot be built is a result of `CannotBeBuilt`.
+
+## Rules of BuildKit
+
+";
+
+const OWN: &str = "
+## Rules of kiln's own
+
+They look at what steps run, as far as that can be read with certainty: what [auto-cache.md](auto-cache.md) says of recognising tools is
+true here. `# check=skip=RULE` leaves one out.
 
 ";
 
 fn page() -> String {
     let mut page = HEAD.to_owned();
+    section(&mut page, false);
+    page.push_str(OWN);
+    section(&mut page, true);
+    page
+}
+
+fn section(page: &mut String, own: bool) {
     page.push_str("| rule | asks that | |\n|---|---|---|\n");
-    for rule in RULES {
+    let rules = || RULES.iter().filter(|rule| rule.own == own);
+    for rule in rules() {
         let note = if rule.experimental { "experimental" } else { "" };
         writeln!(page, "| [{0}](#{1}) | {2} | {note} |", rule.name, rule.name.to_lowercase(), rule.summary).unwrap();
     }
-    for rule in RULES {
+    for rule in rules() {
         writeln!(page, "\n### {}\n\n{}", rule.name, rule.explanation).unwrap();
         if !rule.bad.is_empty() {
             writeln!(page, "\nReported:\n\n```dockerfile\n{}```", rule.bad).unwrap();
             writeln!(page, "\nNot reported:\n\n```dockerfile\n{}```", rule.good).unwrap();
         }
     }
-    page
 }
 
 #[test]

@@ -3,19 +3,19 @@
 //! [`Engine::check`] and [`Engine::outline`] lower the Dockerfile as a build would, so images are resolved but never pulled;
 //! [`Engine::targets`] only reads it.
 
-use crate::build::contexts;
+use crate::build::contexts::{self, Contexts};
 use crate::build::dockerfile::{self, Dockerfile};
 use crate::build::main_context::{self, Loading, MainContext};
 use crate::build::resolver::Resolver;
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::lint::{self, Lints};
+use crate::lint::{self, Lints, Rules, Told};
 use crate::request::BuildRequest;
 use kiln_dockerfile::ast::{self, From, Instruction, InstructionKind};
 use kiln_dockerfile::{SourceMap, Span};
 use kiln_graph::Platform;
-use kiln_lower::{Lowered, MountUse, description};
+use kiln_lower::{ImageConfig, Lowered, MountUse, description};
 use std::sync::atomic::AtomicU32;
 
 /// What [`Engine::check`] found.
@@ -103,19 +103,11 @@ impl Engine {
     ///
     /// # Errors
     /// If there is no Dockerfile to look at, or it cannot be parsed. What else is wrong with it is part of the answer.
-    pub fn check(&self, request: &BuildRequest) -> Result<Check, EngineError> {
+    pub fn check(&self, request: &BuildRequest, rules: Rules) -> Result<Check, EngineError> {
         let (main, dockerfile) = self.find(request)?;
-        let parsed = dockerfile.parse()?;
         let contexts = contexts::open(self, request, main, &dockerfile)?;
-        let lowered = self.lower(request, &dockerfile, &parsed, request.target.is_none());
-        let (facts, error) = match lowered {
-            Ok(lowered) => (lowered.facts, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        let report = lint::run(&dockerfile, &parsed, &request.build_args, &facts, &contexts)?;
-        let lints = Lints { file: dockerfile.name, text: dockerfile.text, ..report.lints };
-        let error = error.or_else(|| lints.refused());
-        Ok(Check { lints, notes: report.unknown.into_iter().map(|unknown| unknown.message).collect(), error })
+        let resolver = Resolver::new(self, request.pull, CancelToken::new());
+        Ok(look(&Look { request, rules, contexts: &contexts, resolver: &resolver }, &dockerfile)?.0)
     }
 
     /// The parameters of a request's target.
@@ -125,7 +117,8 @@ impl Engine {
     pub fn outline(&self, request: &BuildRequest) -> Result<Outline, EngineError> {
         let (_, dockerfile) = self.find(request)?;
         let parsed = dockerfile.parse()?;
-        let lowered = self.lower(request, &dockerfile, &parsed, false)?;
+        let resolver = Resolver::new(self, request.pull, CancelToken::new());
+        let lowered = lower(request, &dockerfile, &parsed, &resolver, |_| ())?;
         let target = stages(&parsed).nth(lowered.target_stage);
         let lines = SourceMap::new(&dockerfile.text);
         let mounts = |uses: Vec<MountUse>| {
@@ -180,26 +173,55 @@ impl Engine {
     }
 
     /// The context, fetched if it is elsewhere, and the Dockerfile.
-    fn find(&self, request: &BuildRequest) -> Result<(MainContext, Dockerfile), EngineError> {
+    pub(crate) fn find(&self, request: &BuildRequest) -> Result<(MainContext, Dockerfile), EngineError> {
         let numbers = AtomicU32::new(0);
         let loading = Loading { engine: self, events: &|_| (), cancel: CancelToken::new(), numbers: &numbers };
         let main = main_context::load(request, &loading)?;
         let dockerfile = dockerfile::read(request, &main, &loading)?;
         Ok((main, dockerfile))
     }
+}
 
-    fn lower(
-        &self,
-        request: &BuildRequest,
-        dockerfile: &Dockerfile,
-        parsed: &ast::Dockerfile,
-        all_stages: bool,
-    ) -> Result<Lowered, EngineError> {
-        // Nothing runs, so that any platform will do.
-        let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
-        let options = kiln_lower::Options { all_stages, ..dockerfile::options(request, &platform) };
-        dockerfile.lower(parsed, &options, &Resolver::new(self, request.pull, CancelToken::new()))
-    }
+/// What a Dockerfile is looked at with.
+pub(crate) struct Look<'a> {
+    pub(crate) request: &'a BuildRequest,
+    pub(crate) rules: Rules,
+    pub(crate) contexts: &'a Contexts,
+    pub(crate) resolver: &'a Resolver<'a>,
+}
+
+/// Lints a Dockerfile; with the config of its image, if it could be built.
+pub(crate) fn look(look: &Look<'_>, dockerfile: &Dockerfile) -> Result<(Check, Option<ImageConfig>), EngineError> {
+    let Look { request, rules, contexts, resolver } = look;
+    let parsed = dockerfile.parse()?;
+    let lowered = lower(request, dockerfile, &parsed, resolver, |options| {
+        options.all_stages = request.target.is_none();
+        options.advice = *rules == Rules::All;
+    });
+    let (stages, steps, config, error) = match lowered {
+        Ok(lowered) => (lowered.facts, lowered.steps, Some(lowered.config), None),
+        Err(error) => (Vec::new(), Vec::new(), None, Some(error)),
+    };
+    let told = Told { rules: *rules, build_args: &request.build_args, stages: &stages, steps: &steps, contexts };
+    let report = lint::run(dockerfile, &parsed, &told)?;
+    let lints = Lints { file: dockerfile.name.clone(), text: dockerfile.text.clone(), ..report.lints };
+    let error = error.or_else(|| lints.refused());
+    let notes = report.unknown.into_iter().map(|unknown| unknown.message).collect();
+    Ok((Check { lints, notes, error }, config))
+}
+
+fn lower(
+    request: &BuildRequest,
+    dockerfile: &Dockerfile,
+    parsed: &ast::Dockerfile,
+    resolver: &Resolver<'_>,
+    ask: impl FnOnce(&mut kiln_lower::Options),
+) -> Result<Lowered, EngineError> {
+    // Nothing runs, so that any platform will do.
+    let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
+    let mut options = dockerfile::options(request, &platform);
+    ask(&mut options);
+    dockerfile.lower(parsed, &options, resolver)
 }
 
 fn stages(parsed: &ast::Dockerfile) -> impl Iterator<Item = (&Instruction, &From)> {

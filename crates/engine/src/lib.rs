@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod event;
 mod export;
+mod fix;
 mod history;
 mod lint;
 mod maintenance;
@@ -30,12 +31,14 @@ pub use check::{Check, Outline, OutlineArg, OutlineMount, Target, Targets};
 pub use engine::{Engine, Settings};
 pub use error::{EngineError, ErrorKind, Place};
 pub use event::{Event, EventSink, StepId, Stream};
+pub use fix::Fixed;
 pub use history::{Advice, BuildRecord, Cause, History, StepEnd, StepRecord, TransferRecord};
+pub use kiln_dockerfile::rules::{Edit, Fix};
 pub use kiln_exporters::DaemonAddress;
 pub use kiln_solver::{Change, Reason};
 pub use kiln_ssh::{Agent as SshAgent, OpenError as SshError};
 pub use kiln_store::HistoryId;
-pub use lint::{Lint, Lints};
+pub use lint::{Lint, Lints, Rules};
 pub use maintenance::{
     CacheMountInfo, CacheMountKey, ImageSummary, MountId, PruneRequest, Pruned, RemovedMounts, Usage, UsageKind,
     UsageRow,

@@ -1,5 +1,7 @@
 //! The lints of a build: which ones run, on what, and what they find as callers see it.
 //!
+//! A build runs BuildKit's rules, a check also those of kiln's own ([`Rules`]), which may have fixes.
+//!
 //! `# check=…` on top of the Dockerfile says which rules run and whether findings fail the build; the build argument
 //! `BUILDKIT_DOCKERFILE_CHECK` takes its place as a whole.
 
@@ -7,10 +9,19 @@ use crate::build::contexts::Contexts;
 use crate::build::dockerfile::Dockerfile;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::{Event, EventSink};
-use kiln_dockerfile::rules::{self, Facts, Options, StageFacts};
+use kiln_dockerfile::rules::{self, Facts, Fix, Options, StageFacts, StepFacts};
 use kiln_dockerfile::{SourceMap, Span, ast};
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// Which lints run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// BuildKit's, as in a build.
+    BuildKit,
+    /// Also kiln's own.
+    All,
+}
 
 /// The build argument that says what the directive would.
 const OPTIONS_ARG: &str = "BUILDKIT_DOCKERFILE_CHECK";
@@ -43,6 +54,19 @@ pub struct Lint {
     pub span: (u32, u32),
     /// The first and the last line of that range, from 1.
     pub lines: (u32, u32),
+    /// What mends it without a change of what the image holds.
+    #[serde(skip)]
+    pub fix: Option<Fix>,
+}
+
+/// What the lints are told.
+pub(crate) struct Told<'a> {
+    pub(crate) rules: Rules,
+    pub(crate) build_args: &'a BTreeMap<String, String>,
+    /// Without facts about a stage, rules that need them keep quiet there.
+    pub(crate) stages: &'a [StageFacts],
+    pub(crate) steps: &'a [StepFacts],
+    pub(crate) contexts: &'a Contexts,
 }
 
 /// What a run of the lints gives.
@@ -59,19 +83,16 @@ pub(crate) struct Unknown {
     pub(crate) span: Option<(u32, u32)>,
 }
 
-/// Runs the lints on a Dockerfile. Without facts about a stage, rules that need them keep quiet there.
-pub(crate) fn run(
-    dockerfile: &Dockerfile,
-    parsed: &ast::Dockerfile,
-    build_args: &BTreeMap<String, String>,
-    stages: &[StageFacts],
-    contexts: &Contexts,
-) -> Result<Report, EngineError> {
-    let (options, place) = options(dockerfile, parsed, build_args)?;
-    let ignored = contexts.ignored();
+/// Runs the lints on a Dockerfile.
+pub(crate) fn run(dockerfile: &Dockerfile, parsed: &ast::Dockerfile, told: &Told<'_>) -> Result<Report, EngineError> {
+    let (options, place) = options(dockerfile, parsed, told.build_args)?;
+    let options = Options { advice: told.rules == Rules::All, ..options };
+    let ignored = told.contexts.ignored();
     let facts = Facts {
-        build_args: build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-        stages: stages.to_vec(),
+        build_args: told.build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        stages: told.stages.to_vec(),
+        source: &dockerfile.text,
+        steps: told.steps.to_vec(),
         ignored: ignored.as_ref().map(|ignored| ignored as &dyn Fn(&str) -> bool),
     };
     let warnings = rules::check(parsed, &facts, &options);
@@ -86,6 +107,7 @@ pub(crate) fn run(
             hint: warning.hint,
             span: (warning.span.start, warning.span.end),
             lines: lines.lines(warning.span),
+            fix: warning.fix,
         };
         Lints {
             file: dockerfile.name.clone(),

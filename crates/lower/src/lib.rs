@@ -33,9 +33,7 @@ mod settings;
 mod stage;
 mod target;
 
-pub use auto_cache::{
-    AutoCacheMode, AutoCacheRule, Documented, RecommendedMount, recommended_mounts, rules as auto_cache_rules,
-};
+pub use auto_cache::{AutoCacheMode, AutoCacheRule, Documented, rules as auto_cache_rules};
 pub use error::{ErrorKind, LowerError, Warning};
 pub use image_config::{ContainerConfig, DEFAULT_PATH, Empty, HealthConfig, History, ImageConfig, RootFs};
 pub use images::{ImageRequest, ImageResolver, LayoutRequest, ResolveError, ResolvedImage};
@@ -46,7 +44,7 @@ pub use parameters::{Argument, MountUse, Parameters, description};
 use contexts::Contexts;
 use images::Images;
 use kiln_dockerfile::ast::Dockerfile;
-use kiln_dockerfile::rules::StageFacts;
+use kiln_dockerfile::rules::{StageFacts, StepFacts};
 use kiln_graph::{Graph, Platform, VertexId};
 use plan::{NodeId, Plan, sections};
 use settings::Settings;
@@ -77,6 +75,8 @@ pub struct Lowered {
     pub parameters: Parameters,
     /// What the lints can know of the stages: all of the file's, in order.
     pub facts: Vec<StageFacts>,
+    /// What they can know of the steps, if [`Options::advice`] asks for it.
+    pub steps: Vec<StepFacts>,
 }
 
 /// A stage that takes part in the build.
@@ -129,6 +129,12 @@ pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageRes
     let mut parameters = std::mem::take(&mut out.parameters);
     parameters.complete(dockerfile, &sections, &reached, &globals);
     let exported = out.stages[&target].head;
+    let steps = if options.advice {
+        let images = plan.images(target, &reached).filter_map(|node| out.stages[&node].head).collect::<Vec<_>>();
+        auto_cache::steps(&out.graph, &out.runs, &images, options, &out.volumes)
+    } else {
+        Vec::new()
+    };
     auto_cache::give(&mut out.graph, exported, options, &out.volumes);
     let done = out.stages.remove(&target).unwrap_or_else(|| unreachable!("the target is reachable from itself"));
     Ok(Lowered {
@@ -143,5 +149,6 @@ pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageRes
         target_stage: target.0,
         parameters,
         facts: facts::of_stages(&plan, &reached, &images),
+        steps,
     })
 }

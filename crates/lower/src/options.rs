@@ -53,6 +53,8 @@ pub struct Options {
     pub auto_cache: AutoCacheMode,
     /// Whether all stages are lowered, not only those that the target needs: to find what is wrong anywhere in a Dockerfile.
     pub all_stages: bool,
+    /// Whether the lints are to be told what the steps do ([`Lowered::steps`](crate::Lowered::steps)).
+    pub advice: bool,
 }
 
 impl Default for Options {
@@ -80,6 +82,7 @@ impl Default for Options {
             source_date_epoch: None,
             auto_cache: AutoCacheMode::default(),
             all_stages: false,
+            advice: false,
         }
     }
 }

@@ -346,6 +346,27 @@ impl<'a> Plan<'a> {
         self.reachable_from(vec![target])
     }
 
+    /// The stages that are images people may build: the target, and those that no other stage uses. One that ends by
+    /// running something on top of another stage, without a program to start, is a test of that, and no image.
+    pub(crate) fn images(&self, target: NodeId, reached: &[bool]) -> impl Iterator<Item = NodeId> {
+        let mut used = vec![false; self.nodes.len()];
+        let stages = (0..self.stages).filter(|index| reached[*index]).map(NodeId);
+        for (need, _) in stages.clone().flat_map(|node| self.needs(node)) {
+            used[need.0] = true;
+        }
+        stages.filter(move |&node| node == target || (!used[node.0] && !self.is_check(node)))
+    }
+
+    fn is_check(&self, node: NodeId) -> bool {
+        use InstructionKind::{Cmd, Entrypoint, Run};
+        let node = &self.nodes[node.0];
+        let starts = |command: &Command<'_>| matches!(command.instruction.kind, Cmd(_) | Entrypoint(_));
+        let runs = |command: &Command<'_>| matches!(command.instruction.kind, Run(_));
+        matches!(node.base, Base::Node(_))
+            && node.commands.last().is_some_and(runs)
+            && !node.commands.iter().any(starts)
+    }
+
     /// Which nodes the stages of the file need, themselves included.
     pub(crate) fn reachable_from_all(&self) -> Vec<bool> {
         self.reachable_from((0..self.stages).map(NodeId).collect())

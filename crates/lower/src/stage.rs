@@ -42,6 +42,8 @@ pub(crate) struct Output {
     pub(crate) parameters: Parameters,
     /// What VOLUME names, in any stage.
     pub(crate) volumes: Vec<String>,
+    /// Where each RUN of the file begins, and what became of it.
+    pub(crate) runs: Vec<(u32, VertexId)>,
     /// The trees of nodes that are no stages.
     outside: HashMap<NodeId, Tree>,
     /// The vertices of contexts, by name.

@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine\nrun echo a\nRUN echo b\n",
     good: "FROM alpine\nRUN echo a\nRUN echo b\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "",
     good: "FROM scratch\nCOPY --from=other . .\n",
     experimental: true,
+    own: false,
     check,
 };
 

@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM golang AS build\nFROM alpine AS build\n",
     good: "FROM golang AS compile\nFROM alpine AS package\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -13,6 +13,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine\nEXPOSE 127.0.0.1:8080:80\n",
     good: "FROM alpine\nEXPOSE 80\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine\nEXPOSE 53/UDP\n",
     good: "FROM alpine\nEXPOSE 53/udp\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine as build\n",
     good: "FROM alpine AS build\n",
     experimental: false,
+    own: false,
     check,
 };
 

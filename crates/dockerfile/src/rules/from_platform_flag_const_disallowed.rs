@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM --platform=linux/amd64 alpine AS build\n",
     good: "FROM --platform=linux/amd64 alpine AS build-amd64\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "",
     good: "FROM scratch\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "ARG TAG\nFROM busybox:${TAG}\n",
     good: "ARG TAG=latest\nFROM busybox:${TAG}\n",
     experimental: false,
+    own: false,
     check,
 };
 

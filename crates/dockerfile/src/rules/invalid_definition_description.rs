@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "# the base\nFROM alpine AS base\n",
     good: "# base holds what all stages need\nFROM alpine AS base\n\n# settings\n\nARG VERSION\n",
     experimental: true,
+    own: false,
     check,
 };
 

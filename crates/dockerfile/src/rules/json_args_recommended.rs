@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine\nCMD my-server --port 80\n",
     good: "FROM alpine\nCMD [\"my-server\", \"--port\", \"80\"]\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine\nENV GREETING hello world\n",
     good: "FROM alpine\nENV GREETING=\"hello world\"\n",
     experimental: false,
+    own: false,
     check,
 };
 

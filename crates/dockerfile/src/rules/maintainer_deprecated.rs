@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine\nMAINTAINER somebody@example.com\n",
     good: "FROM alpine\nLABEL org.opencontainers.image.authors=\"somebody@example.com\"\n",
     experimental: false,
+    own: false,
     check,
 };
 

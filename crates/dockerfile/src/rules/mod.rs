@@ -1,13 +1,20 @@
-//! Lints: what is allowed in a Dockerfile and better avoided. The rules and their names are BuildKit's.
+//! Lints: what is allowed in a Dockerfile and better avoided. The rules here and their names are BuildKit's; those of kiln's own, about
+//! builds that are slower than they need be, are in `advice`.
 //!
 //! One rule a file, with its explanation, its code and its tests; a rule's `bad` example must be reported and its `good` one must
 //! not, which a test proves. Rules see the instructions through `scope`, which knows the variables at each of them,
 //! and what `lower` tells in [`Facts`]: a rule that needs a fact which isn't there reports nothing.
 //!
+//! A finding may have a [`Fix`]: edits of the text after which the image holds what it held before. [`fix`] applies them.
+//!
 //! Which rules run, and whether their findings fail the build, is in [`Options`], read from `# check=…`.
 
+mod facts;
+pub mod fix;
 mod options;
 mod scope;
+
+mod advice;
 
 mod consistent_instruction_casing;
 mod copy_ignored_file;
@@ -35,8 +42,9 @@ mod workdir_relative_path;
 #[cfg(test)]
 mod tests;
 
+pub use facts::{BaseFacts, CacheFacts, CommandFacts, Facts, StageFacts, StepFacts};
+pub use fix::{Edit, Fix};
 pub use options::{Options, OptionsError};
-pub use scope::{BaseFacts, Facts, StageFacts};
 pub use secrets_used_in_arg_or_env::is_secret_name;
 
 use crate::ast::Dockerfile;
@@ -57,6 +65,8 @@ pub struct Rule {
     pub good: &'static str,
     /// Whether it runs only when asked for by name (`experimental=`).
     pub experimental: bool,
+    /// Whether it is kiln's own, not BuildKit's.
+    pub own: bool,
     check: fn(&Scope<'_>, &mut Report),
 }
 
@@ -72,7 +82,7 @@ impl PartialEq for Rule {
     }
 }
 
-/// All rules.
+/// All rules: BuildKit's, then kiln's own.
 pub static RULES: &[&Rule] = &[
     &consistent_instruction_casing::RULE,
     &copy_ignored_file::RULE,
@@ -96,6 +106,7 @@ pub static RULES: &[&Rule] = &[
     &undefined_arg_in_from::RULE,
     &undefined_var::RULE,
     &workdir_relative_path::RULE,
+    &advice::cache_mount_missing::RULE,
 ];
 
 /// Longer Dockerfiles are not linted: nobody wrote them, and some rules compare instructions with each other.
@@ -114,6 +125,8 @@ pub struct Warning {
     pub span: Span,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Edits that mend it without a change of what the image holds.
+    pub fix: Option<Fix>,
 }
 
 /// Runs the rules that `options` let run. Findings are in the order of the file.
@@ -128,9 +141,10 @@ pub fn check(dockerfile: &Dockerfile, facts: &Facts<'_>, options: &Options) -> V
         (rule.check)(&scope, &mut report);
         warnings.extend(report.findings.into_iter().map(|finding| Warning {
             rule,
-            message: finding.0,
-            span: finding.1,
-            hint: finding.2,
+            message: finding.message,
+            span: finding.span,
+            hint: finding.hint,
+            fix: finding.fix.filter(|_| !facts.source.is_empty()),
         }));
     }
     warnings.sort_by_key(|warning| warning.span.start);
@@ -139,7 +153,15 @@ pub fn check(dockerfile: &Dockerfile, facts: &Facts<'_>, options: &Options) -> V
 
 /// What a rule has found so far.
 struct Report {
-    findings: Vec<(String, Span, Option<String>)>,
+    findings: Vec<Finding>,
+}
+
+/// One thing that a rule has found.
+struct Finding {
+    message: String,
+    span: Span,
+    hint: Option<String>,
+    fix: Option<Fix>,
 }
 
 impl Report {
@@ -148,16 +170,16 @@ impl Report {
     }
 
     fn add(&mut self, span: Span, message: impl Into<String>) {
-        self.push(span, message.into(), None);
+        self.push(Finding { message: message.into(), span, hint: None, fix: None });
     }
 
     fn add_with_hint(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
-        self.push(span, message.into(), Some(hint.into()));
+        self.push(Finding { message: message.into(), span, hint: Some(hint.into()), fix: None });
     }
 
-    fn push(&mut self, span: Span, message: String, hint: Option<String>) {
+    fn push(&mut self, finding: Finding) {
         if !self.is_full() {
-            self.findings.push((message, span, hint));
+            self.findings.push(finding);
         }
     }
 }

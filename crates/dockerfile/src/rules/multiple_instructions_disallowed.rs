@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine\nCMD [\"a\"]\nCMD [\"b\"]\n",
     good: "FROM alpine\nCMD [\"b\"]\n",
     experimental: false,
+    own: false,
     check,
 };
 

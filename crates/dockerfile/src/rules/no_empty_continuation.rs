@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine\nRUN apk add \\\n\n    curl\n",
     good: "FROM alpine\nRUN apk add \\\n    # for the health check\n    curl\n",
     experimental: false,
+    own: false,
     check,
 };
 

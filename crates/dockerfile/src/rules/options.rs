@@ -16,6 +16,8 @@ pub struct Options {
     pub experimental: Vec<String>,
     /// `error=true`: findings fail the build.
     pub error: bool,
+    /// Whether the rules of kiln's own run, which no text asks for: a build has none of their advice.
+    pub advice: bool,
 }
 
 /// Options that cannot be read.
@@ -73,7 +75,7 @@ impl Options {
         if rule.experimental {
             self.experimental_all || named(&self.experimental)
         } else {
-            !self.skip_all && !named(&self.skip)
+            (self.advice || !rule.own) && !self.skip_all && !named(&self.skip)
         }
     }
 
@@ -119,9 +121,13 @@ mod tests {
             let options = Options::parse(text).unwrap();
             RULES.iter().filter(|rule| options.runs(rule)).map(|rule| rule.name).collect::<Vec<_>>()
         };
-        assert_eq!(names("").len(), RULES.len() - 2);
+        let own = RULES.iter().filter(|rule| rule.own).count();
+        assert_eq!(names("").len(), RULES.len() - own - 2);
+        let advice = Options { advice: true, ..Options::parse("skip=CacheMountMissing").unwrap() };
+        let ran = RULES.iter().filter(|rule| advice.runs(rule)).count();
+        assert_eq!(ran, RULES.len() - 2 - 1);
         assert!(!names("skip=UndefinedVar").contains(&"UndefinedVar"));
         assert_eq!(names("skip=all;experimental=CopyIgnoredFile"), ["CopyIgnoredFile"]);
-        assert_eq!(names("experimental=all").len(), RULES.len());
+        assert_eq!(names("experimental=all").len(), RULES.len() - own);
     }
 }

@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM --platform=$TARGETPLATFORM alpine\n",
     good: "FROM alpine\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine AS scratch\n",
     good: "FROM alpine AS base\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -3,41 +3,10 @@
 //! It follows `ARG` and `ENV` through the stages as a build would, as far as the Dockerfile and the facts tell. Values are cut at
 //! a few hundred bytes: rules look at names, paths and ports.
 
-use crate::ast::{Dockerfile, From, Heredoc, Instruction, InstructionKind, Word};
+use super::facts::{BaseFacts, Facts};
+use crate::ast::{Directives, Dockerfile, From, Heredoc, Instruction, InstructionKind, Word};
 use crate::words::{self, ExpandError, Expanded};
 use std::collections::HashMap;
-
-/// What only a build knows. All of it may be absent.
-#[derive(Default)]
-pub struct Facts<'a> {
-    /// `--build-arg`.
-    pub build_args: Vec<(String, String)>,
-    /// The stages in the order of their `FROM`; those past the end are unknown.
-    pub stages: Vec<StageFacts>,
-    /// Whether a path of the context is left out of it by the ignore file. `None` when nothing is, or when an exception (`!`) makes
-    /// that unanswerable for directories.
-    pub ignored: Option<&'a dyn Fn(&str) -> bool>,
-}
-
-/// What a build knows of a stage.
-#[derive(Clone, Debug, Default)]
-pub struct StageFacts {
-    /// The stage is not built, so that rules on its instructions keep quiet.
-    pub skipped: bool,
-    /// Its base image, when it has been resolved.
-    pub base: Option<BaseFacts>,
-}
-
-/// What a build knows of a base image.
-#[derive(Clone, Debug, Default)]
-pub struct BaseFacts {
-    /// The variables of its config.
-    pub env: Vec<(String, String)>,
-    /// Whether its config sets a shell.
-    pub has_shell: bool,
-    /// The platform that was expected and the one that it is for, when their system or architecture differ.
-    pub platform_mismatch: Option<(String, String)>,
-}
 
 /// The arguments that every `FROM` may use, with values that they could have.
 const PLATFORM_ARGS: &[(&str, &str)] = &[
@@ -85,7 +54,7 @@ pub(super) struct Scope<'a> {
     /// All instructions, those before the first `FROM` too.
     pub(super) instructions: &'a [Instruction],
     pub(super) stages: Vec<Stage<'a>>,
-    escape: char,
+    pub(super) directives: &'a Directives,
     /// The arguments before the first `FROM`.
     global: Variables,
     /// The same, as if no build argument were given.
@@ -117,7 +86,7 @@ impl<'a> Scope<'a> {
             facts,
             instructions: &dockerfile.instructions,
             stages: Vec::new(),
-            escape,
+            directives: &dockerfile.directives,
             global: Variables::default(),
             global_defaults: Variables::default(),
             by_name: HashMap::new(),
@@ -219,7 +188,7 @@ impl<'a> Scope<'a> {
     }
 
     fn expand_global(&self, variables: &Variables, word: &Word) -> Result<Expanded, ExpandError> {
-        words::expand(&word.text, self.escape, &|name| {
+        words::expand(&word.text, self.directives.escape, &|name| {
             let value = variables.get(0, name).flatten().map(str::to_owned);
             value.or_else(|| platform_arg(name).map(str::to_owned))
         })
@@ -242,7 +211,9 @@ impl<'a> Scope<'a> {
 
     /// Expands a word of the instruction at `at` in a stage's body.
     pub(super) fn expand(&self, stage: &Stage<'a>, at: usize, word: &Word) -> Result<Expanded, ExpandError> {
-        words::expand(&word.text, self.escape, &|name| self.value(stage, at, name).flatten().map(str::to_owned))
+        words::expand(&word.text, self.directives.escape, &|name| {
+            self.value(stage, at, name).flatten().map(str::to_owned)
+        })
     }
 
     /// Expands a heredoc of the instruction at `at` in a stage's body.

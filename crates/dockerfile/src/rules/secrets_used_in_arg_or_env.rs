@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM scratch\nARG AWS_SECRET_ACCESS_KEY\n",
     good: "FROM scratch\nRUN --mount=type=secret,id=aws,target=/root/.aws/credentials [\"/deploy\"]\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -10,6 +10,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine AS BuildBase\n",
     good: "FROM alpine AS build-base\n",
     experimental: false,
+    own: false,
     check,
 };
 

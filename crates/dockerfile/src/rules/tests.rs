@@ -26,7 +26,8 @@ fn findings(rule: &'static Rule, facts: &Facts<'_>, source: &str) -> Vec<String>
 
 #[test]
 fn examples_prove_their_rules() {
-    for rule in RULES {
+    // Those of kiln's own need to be told what steps do: `lower` proves their examples.
+    for rule in RULES.iter().filter(|rule| !rule.own) {
         assert_eq!(findings(rule, &Facts::default(), rule.good), [] as [&str; 0], "{}", rule.name);
         // Two rules report nothing without facts, so they have no bad example.
         if !rule.bad.is_empty() {
@@ -46,9 +47,11 @@ fn good_examples_are_good_to_all_rules() {
 
 #[test]
 fn names_are_in_order_and_twenty_two() {
-    let names: Vec<_> = RULES.iter().map(|rule| rule.name.to_lowercase()).collect();
-    assert!(names.is_sorted());
-    assert_eq!(names.len(), 22);
+    let names = |own: bool| RULES.iter().filter(move |rule| rule.own == own).map(|rule| rule.name.to_lowercase());
+    assert!(names(false).is_sorted());
+    assert_eq!(names(false).count(), 22);
+    assert!(names(true).is_sorted());
+    assert!(RULES.is_sorted_by_key(|rule| rule.own), "kiln's own come last");
 }
 
 #[test]

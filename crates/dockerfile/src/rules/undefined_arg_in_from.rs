@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM alpine:${VERSION}\n",
     good: "ARG VERSION=3.20\nFROM alpine:${VERSION}\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -15,6 +15,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM scratch\nCOPY $SOURCE /app\n",
     good: "FROM scratch\nARG SOURCE\nCOPY $SOURCE /app\n",
     experimental: false,
+    own: false,
     check,
 };
 

@@ -11,6 +11,7 @@ pub(super) static RULE: Rule = Rule {
     bad: "FROM nginx\nWORKDIR usr/share/nginx/html\n",
     good: "FROM nginx\nWORKDIR /usr/share/nginx/html\n",
     experimental: false,
+    own: false,
     check,
 };
 

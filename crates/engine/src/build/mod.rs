@@ -137,7 +137,14 @@ fn build(
     } else {
         export::check_single_platform(&request.outputs)?;
     }
-    let lints = lint::run(&dockerfile, &parsed, &request.build_args, &plan.facts, &contexts)?.tell(events)?;
+    let told = lint::Told {
+        rules: lint::Rules::BuildKit,
+        build_args: &request.build_args,
+        stages: &plan.facts,
+        steps: &[],
+        contexts: &contexts,
+    };
+    let lints = lint::run(&dockerfile, &parsed, &told)?.tell(events)?;
     for warning in &plan.warnings {
         let span = warning.span.map(|span| (span.start, span.end));
         events.event(Event::Warning { message: warning.message.clone(), span });

@@ -262,7 +262,7 @@ impl<'a> Candidate<'a> {
     }
 }
 
-fn is_root(exec: &Exec) -> bool {
+pub(super) fn is_root(exec: &Exec) -> bool {
     let user = exec.user.as_deref().unwrap_or_default();
     matches!(user.split(':').next(), None | Some("" | "root" | "0"))
 }

@@ -2,15 +2,15 @@
 //!
 //! Once the graph is whole, [`give`] reads what each step runs (`step`, `shell`), asks each tool's rule what it recognises (`tool`, and one
 //! file a tool), and decides which caches the step gets (`policy`, with what `mentions` finds). They are put into
-//! [`kiln_graph::Exec::auto_caches`]; mounting, seeding and keeping them is the engine's. `docs/auto-cache.md` is made from the rules.
+//! [`kiln_graph::Exec::auto_caches`]; mounting, seeding and keeping them is the engine's. [`steps`] tells the lints which mounts would do the same. `docs/auto-cache.md` is made from the rules.
 //!
 //! Invariants: no key and no definition depends on it; what cannot be read with certainty is not recognised; the work is bounded by the
 //! length of the Dockerfile, and a build that names no tool costs a look at each RUN.
 
+mod advice;
 mod candidate;
 mod mentions;
 mod policy;
-mod recommend;
 mod shell;
 mod step;
 #[cfg(test)]
@@ -36,8 +36,8 @@ mod poetry;
 mod uv;
 mod yarn;
 
+pub(crate) use advice::steps;
 pub(crate) use policy::give;
-pub use recommend::{RecommendedMount, recommended_mounts};
 pub use tool::{AutoCacheRule, Documented, rules};
 
 /// Which caches steps get without asking for them.

@@ -29,7 +29,8 @@ pub(crate) fn give(graph: &mut Graph, exported: Option<VertexId>, options: &Opti
     if options.auto_cache == AutoCacheMode::Off {
         return;
     }
-    let proposals = proposals(graph, exported, options, volumes);
+    let heads: Vec<VertexId> = exported.into_iter().collect();
+    let proposals = proposals(graph, &heads, options.auto_cache, options, volumes);
     for (id, caches) in proposals {
         graph.give_caches(id, caches);
     }
@@ -63,9 +64,11 @@ impl After {
     }
 }
 
-fn proposals(
+/// The caches that steps would get. `exported` are the vertices of images.
+pub(super) fn proposals(
     graph: &Graph,
-    exported: Option<VertexId>,
+    exported: &[VertexId],
+    mode: AutoCacheMode,
     options: &Options,
     volumes: &[String],
 ) -> Vec<(VertexId, Vec<AutoCache>)> {
@@ -78,15 +81,13 @@ fn proposals(
         return Vec::new();
     }
     let bases = bases(graph);
-    let in_image = chain(graph, exported);
+    let in_image = chains(graph, exported);
     // Only steps on top of one that names a tool matter.
     let mut matters = named.clone();
     for (index, vertex) in vertices.iter().enumerate() {
         matters[index] |= root(vertex).is_some_and(|root| matters[root.index()]);
     }
-    if options.auto_cache == AutoCacheMode::Safe
-        && matters.iter().zip(&in_image).all(|(matters, image)| !matters || *image)
-    {
+    if mode == AutoCacheMode::Safe && matters.iter().zip(&in_image).all(|(matters, image)| !matters || *image) {
         return Vec::new();
     }
     let platform = options.platform.to_string();
@@ -125,7 +126,7 @@ fn proposals(
         match &vertex.op {
             Op::Exec(exec) => {
                 if let Some(candidate) = &candidates[index] {
-                    let caches = candidate.decide(mine, in_image[index], options.auto_cache, &directories);
+                    let caches = candidate.decide(mine, in_image[index], mode, &directories);
                     if !caches.is_empty() {
                         given.push((VertexId(index as u32), caches));
                     }
@@ -171,13 +172,15 @@ fn root(vertex: &Vertex) -> Option<VertexId> {
     port.map(|port| input(vertex, port))
 }
 
-/// Which vertices the layers of an image come from.
-fn chain(graph: &Graph, top: Option<VertexId>) -> Vec<bool> {
+/// Which vertices the layers of images come from.
+pub(super) fn chains(graph: &Graph, tops: &[VertexId]) -> Vec<bool> {
     let mut found = vec![false; graph.vertices().len()];
-    let mut next = top;
-    while let Some(id) = next {
-        found[id.index()] = true;
-        next = root(graph.vertex(id));
+    for top in tops {
+        let mut next = Some(*top);
+        while let Some(id) = next.filter(|id| !found[id.index()]) {
+            found[id.index()] = true;
+            next = root(graph.vertex(id));
+        }
     }
     found
 }

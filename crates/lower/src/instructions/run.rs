@@ -41,6 +41,9 @@ pub(super) fn lower(step: &mut Step<'_>, run: &Run) -> Result<(), LowerError> {
     let text = shown(step, run, &script, &exec);
     let label = step.label(&text);
     step.push(Op::Exec(Box::new(exec)), ports, label);
+    if let Some(vertex) = step.stage.head.filter(|_| !step.command.onbuild) {
+        step.out.runs.push((step.command.instruction.span.start, vertex));
+    }
     step.record(entry);
     Ok(())
 }

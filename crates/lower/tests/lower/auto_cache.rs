@@ -379,26 +379,39 @@ fn no_key_depends_on_it() {
 #[test]
 fn mounts_that_do_the_same() {
     let recommended = |text: &str| {
-        let lowered = lower_with(text, &options(), &Images::default());
+        let lowered = lower_with(text, &Options { advice: true, all_stages: true, ..options() }, &Images::default());
         let mut lines = Vec::new();
-        for vertex in lowered.graph.vertices() {
-            let Op::Exec(exec) = &vertex.op else { continue };
-            for mount in kiln_lower::recommended_mounts(exec) {
-                let id = mount.id.map(|id| format!("id={id},")).unwrap_or_default();
-                let variable = mount.variable.map(|name| format!(" ENV {name}")).unwrap_or_default();
-                lines.push(format!("{}: {id}target={} {:?}{variable}", mount.command, mount.target, mount.sharing));
-            }
+        for (step, mount) in lowered.steps.iter().flat_map(|step| step.caches.iter().map(move |mount| (step, mount))) {
+            let id = mount.id.as_ref().map(|id| format!("id={id},")).unwrap_or_default();
+            let locked = if mount.locked { " locked" } else { "" };
+            let variable = mount.variable.map(|name| format!(" ENV {name}")).unwrap_or_default();
+            let image = if step.in_image { " in the image" } else { "" };
+            lines.push(format!("{}: {id}target={}{locked}{variable}{image}", mount.command, mount.target));
         }
         lines.join("\n")
     };
-    assert_eq!(recommended(BASELINE), "go build: target=/root/.cache/go-build Shared ENV GOCACHE");
+    assert_eq!(recommended(BASELINE), "go build: target=/root/.cache/go-build ENV GOCACHE");
     let user = "USER app\nENV HOME=/home/app\nRUN npm ci";
-    assert_eq!(recommended(&builder(user)), "npm ci: target=/home/app/.npm/_cacache Shared");
-    assert_eq!(recommended(&builder("USER app\nRUN npm ci")), "", "nobody knows the home directory");
+    assert_eq!(recommended(&builder(user)), "", "a cache mount is root's");
+    assert_eq!(recommended(&builder("ENV HOME=/h\nRUN npm ci")), "npm ci: target=/h/.npm/_cacache");
     assert_eq!(
         recommended(&builder("RUN apt-get update && apt-get install -y x && rm -rf /var/lib/apt/lists/*")),
-        "apt-get update: id=apt-golang-1.25,target=/var/cache/apt Locked\n\
-         apt-get update: id=apt-lists-golang-1.25,target=/var/lib/apt/lists Locked"
+        "apt-get update: id=apt-golang-1.25,target=/var/cache/apt locked\n\
+         apt-get update: id=apt-lists-golang-1.25,target=/var/lib/apt/lists locked"
     );
-    assert_eq!(recommended("FROM golang\nRUN go build\n"), "", "the image would lack what it has");
+    assert_eq!(
+        recommended("FROM golang\nRUN go vet\n"),
+        "go vet: target=/root/.cache/go-build ENV GOCACHE in the image\n\
+         go vet: target=/root/go/pkg/mod/cache/download in the image"
+    );
+    // Images are also the stages that nobody uses, but for those that try something out.
+    let image =
+        |stage: &str| recommended(&format!("FROM golang AS a\nRUN go vet\n{stage}\nFROM scratch\n")).contains("image");
+    assert!(
+        image("")
+            && image("FROM a AS b\nCMD x")
+            && image("FROM a AS b\nRUN x\nCMD y")
+            && image("FROM a AS b\nCOPY x y")
+    );
+    assert!(!image("FROM a AS b\nRUN go test") && !image("FROM scratch AS b\nCOPY --from=a x /"));
 }

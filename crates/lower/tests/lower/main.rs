@@ -1,5 +1,6 @@
 //! Dockerfiles in, graphs, configs and errors out, with images that exist only here.
 
+mod advice;
 mod args;
 mod auto_cache;
 mod config;

@@ -1,14 +1,27 @@
-//! `--call=check`: the findings of the lints. The exit status is 1 if there are any, or that of what else is wrong.
+//! `--call=check` and `kiln check`: the findings of the lints. The exit status is 1 if there are any, or that of what else is wrong.
 
 use super::json::{self, Location};
-use super::{Call, Format};
+use super::sarif;
 use crate::error::CliError;
 use crate::exit::ExitStatus;
+use crate::human;
 use crate::terminal::{self, Look, Paint};
 use crate::{lints, text};
-use kiln_engine::{Check, Lint, Lints};
+use clap::ValueEnum;
+use kiln_engine::{Check, Edit, Fix, Lint, Lints};
 use serde::Serialize;
 use std::io::{self, IsTerminal};
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    /// For people
+    Text,
+    /// For programs, as Docker's buildx has it
+    Json,
+    /// For programs that show what linters find: SARIF 2.1.0
+    Sarif,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +41,20 @@ struct Warning<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
     location: Location,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<Mending<'a>>,
+}
+
+#[derive(Serialize)]
+struct Mending<'a> {
+    title: &'a str,
+    edits: Vec<Replacement<'a>>,
+}
+
+#[derive(Serialize)]
+struct Replacement<'a> {
+    location: Location,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
@@ -45,7 +72,10 @@ struct BuildError<'a> {
 }
 
 /// Prints the findings.
-pub(super) fn answer(check: Check, call: Call) -> Result<ExitStatus, CliError> {
+pub(crate) fn answer(check: Check, format: CheckFormat, ignore_status: bool) -> Result<ExitStatus, CliError> {
+    if format == CheckFormat::Sarif {
+        json::print(&sarif::log(&check))?;
+    }
     let Check { lints, notes, mut error } = check;
     for note in notes {
         let warning = Paint::stderr().paint(Look::Warning, "warning");
@@ -55,8 +85,9 @@ pub(super) fn answer(check: Check, call: Call) -> Result<ExitStatus, CliError> {
         // They are printed here.
         error.lints = None;
     }
-    match call.format {
-        Format::Json => {
+    match format {
+        CheckFormat::Sarif => {}
+        CheckFormat::Json => {
             let build_error = error.as_ref().map(|error| BuildError {
                 message: &error.message,
                 location: error.place.as_ref().map(|place| Location::span(&place.text, place.span)),
@@ -67,7 +98,7 @@ pub(super) fn answer(check: Check, call: Call) -> Result<ExitStatus, CliError> {
                 build_error,
             })?;
         }
-        Format::Text => {
+        CheckFormat::Text => {
             let counted = match lints.findings.len() {
                 0 => "no warnings found.".to_owned(),
                 1 => "1 warning has been found!".to_owned(),
@@ -77,13 +108,17 @@ pub(super) fn answer(check: Check, call: Call) -> Result<ExitStatus, CliError> {
                 let paint = Paint { colours: Paint::stderr().colours && io::stdout().is_terminal() };
                 let listed = lints::render(&lints, usize::MAX, paint);
                 let gap = if listed.is_empty() { "" } else { "\n" };
-                terminal::print(&format!("Check complete, {counted}\n{gap}{listed}"))?;
+                let fixable = match lints.findings.iter().filter(|finding| finding.fix.is_some()).count() as u64 {
+                    0 => String::new(),
+                    count => format!("`kiln check --fix` mends {} of this\n", human::count(count, "finding")),
+                };
+                terminal::print(&format!("Check complete, {counted}\n{gap}{listed}{fixable}"))?;
             }
         }
     }
     match error {
         Some(error) => Err(error.into()),
-        None if lints.findings.is_empty() || call.ignore_status => Ok(ExitStatus::SUCCESS),
+        None if lints.findings.is_empty() || ignore_status => Ok(ExitStatus::SUCCESS),
         None => Ok(ExitStatus::FAILED),
     }
 }
@@ -95,5 +130,14 @@ fn warning<'a>(lints: &'a Lints, finding: &'a Lint) -> Warning<'a> {
         detail: &finding.message,
         hint: finding.hint.as_deref(),
         location: Location::span(&lints.text, finding.span),
+        fix: finding.fix.as_ref().map(|fix| mending(lints, fix)),
     }
+}
+
+fn mending<'a>(lints: &Lints, fix: &'a Fix) -> Mending<'a> {
+    let replacement = |edit: &'a Edit| {
+        let location = Location::span(&lints.text, (edit.span.start, edit.span.end));
+        Replacement { location, text: &edit.text }
+    };
+    Mending { title: &fix.title, edits: fix.edits.iter().map(replacement).collect() }
 }

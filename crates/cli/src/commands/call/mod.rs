@@ -4,7 +4,10 @@
 mod check;
 mod json;
 mod outline;
+mod sarif;
 mod targets;
+
+pub(crate) use check::{CheckFormat, answer as answer_check};
 
 use crate::args::Globals;
 use crate::commands::build::output;
@@ -12,7 +15,7 @@ use crate::error::{CliError, UsageError};
 use crate::exit::ExitStatus;
 use crate::session::Session;
 use clap::ValueEnum;
-use kiln_engine::BuildRequest;
+use kiln_engine::{BuildRequest, Rules};
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +108,13 @@ pub(crate) fn parse(text: &str) -> Result<Call, UsageError> {
 pub(crate) fn execute(globals: &Globals, request: &BuildRequest, call: Call) -> Result<ExitStatus, CliError> {
     let session = Session::open(globals)?;
     match call.method {
-        Method::Build | Method::Check => check::answer(session.engine.check(request)?, call),
+        Method::Build | Method::Check => {
+            let format = match call.format {
+                Format::Text => CheckFormat::Text,
+                Format::Json => CheckFormat::Json,
+            };
+            check::answer(session.engine.check(request, Rules::BuildKit)?, format, call.ignore_status)
+        }
         Method::Outline => outline::answer(&session.engine.outline(request)?, call.format),
         Method::Targets => targets::answer(&session.engine.targets(request)?, call.format),
     }

@@ -1,0 +1,83 @@
+//! What only a build knows, and rules may ask: what base images bring along, what steps do, what is in the context.
+
+use crate::ast::Instruction;
+
+/// What only a build knows. All of it may be absent.
+#[derive(Default)]
+pub struct Facts<'a> {
+    /// `--build-arg`.
+    pub build_args: Vec<(String, String)>,
+    /// The stages in the order of their `FROM`; those past the end are unknown.
+    pub stages: Vec<StageFacts>,
+    /// The text that was parsed. Without it no finding has a fix.
+    pub source: &'a str,
+    /// What is known of steps, in any order.
+    pub steps: Vec<StepFacts>,
+    /// Whether a path of the context is left out of it by the ignore file. `None` when nothing is, or when an exception (`!`) makes
+    /// that unanswerable for directories.
+    pub ignored: Option<&'a dyn Fn(&str) -> bool>,
+}
+
+impl Facts<'_> {
+    /// What is known of a RUN.
+    pub(super) fn step(&self, instruction: &Instruction) -> Option<&StepFacts> {
+        self.steps.iter().find(|step| step.at == instruction.span.start)
+    }
+}
+
+/// What a build knows of a stage.
+#[derive(Clone, Debug, Default)]
+pub struct StageFacts {
+    /// The stage is not built, so that rules on its instructions keep quiet.
+    pub skipped: bool,
+    /// Its base image, when it has been resolved.
+    pub base: Option<BaseFacts>,
+}
+
+/// What a build knows of a base image.
+#[derive(Clone, Debug, Default)]
+pub struct BaseFacts {
+    /// The variables of its config.
+    pub env: Vec<(String, String)>,
+    /// Whether its config sets a shell.
+    pub has_shell: bool,
+    /// The platform that was expected and the one that it is for, when their system or architecture differ.
+    pub platform_mismatch: Option<(String, String)>,
+}
+
+/// What a build knows of a RUN.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StepFacts {
+    /// Where its instruction begins.
+    pub at: u32,
+    /// What it runs, in order; nothing if that cannot be read with certainty.
+    pub commands: Vec<CommandFacts>,
+    /// The cache mounts that it could have and hasn't: only such as keep nothing from any later step.
+    pub caches: Vec<CacheFacts>,
+    /// Whether what it leaves becomes part of an image, rather than of a stage that others copy from.
+    pub in_image: bool,
+}
+
+/// A program that a step runs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CommandFacts {
+    /// Its name and arguments; `None` for what only the shell knows.
+    pub words: Vec<Option<String>>,
+    /// What a tool that is known does there: `go build`.
+    pub does: Option<String>,
+}
+
+/// A cache mount that a step could have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CacheFacts {
+    /// The command that it is for: `go build`.
+    pub command: String,
+    /// `target=`, an absolute path.
+    pub target: String,
+    /// `id=`, where the target alone would be shared by what does not fit together.
+    pub id: Option<String>,
+    /// `sharing=locked`.
+    pub locked: bool,
+    /// The variable that tells the tool the same place, for an `ENV` beside it.
+    pub variable: Option<&'static str>,
+}

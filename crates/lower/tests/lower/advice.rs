@@ -1,0 +1,153 @@
+//! Rules of kiln's own, with what lowering tells them: Dockerfiles in, findings and mended Dockerfiles out.
+
+use crate::support::{Images, options, try_lower_with};
+use kiln_dockerfile::rules::{self, Facts, Options as Rules, RULES, Rule, Warning, fix};
+use kiln_dockerfile::{parse, parse_strict};
+use kiln_lower::{ImageConfig, Options};
+
+fn images() -> Images {
+    Images::with(&[(
+        "docker.io/library/golang:1.25",
+        r#"{"config": {"Env": ["PATH=/usr/local/go/bin:/usr/bin:/bin", "GOPATH=/go"]}}"#,
+    )])
+}
+
+/// The findings of all of kiln's own rules.
+fn findings(text: &str, images: &Images) -> Vec<Warning> {
+    let options = Options { advice: true, all_stages: true, ..options() };
+    let lowered = try_lower_with(text, &options, images).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let facts = Facts { source: text, stages: lowered.facts, steps: lowered.steps, ..Facts::default() };
+    let parsed = parse_strict(text).unwrap();
+    let options = Rules { advice: true, ..Rules::default() };
+    rules::check(&parsed, &facts, &options).into_iter().filter(|warning| warning.rule.own).collect()
+}
+
+fn mended(text: &str, images: &Images) -> fix::Settled {
+    fix::settle(text, |text| {
+        let offered = findings(text, images).into_iter().filter_map(|found| Some((found.rule.name, found.fix?)));
+        Ok::<_, std::convert::Infallible>(offered.collect())
+    })
+    .unwrap_or_else(|never| match never {})
+}
+
+fn config(text: &str, images: &Images) -> ImageConfig {
+    try_lower_with(text, &options(), images).unwrap_or_else(|error| panic!("{error}: {text}")).config
+}
+
+/// Checks that it is still a Dockerfile of the same image, in which nothing is left to mend.
+fn sound(before: &str, after: &str, images: &Images) {
+    assert_eq!(parse(after).1, [], "{after}");
+    assert_eq!(config(before, images), config(after, images), "{after}");
+    assert_eq!(mended(after, images).text, after, "mending is done once");
+}
+
+#[test]
+fn mended_dockerfiles() {
+    let mut all = String::new();
+    for (name, text) in CASES {
+        let images = images();
+        let told = |text: &str| {
+            let told = findings(text, &images).into_iter().map(|warning| {
+                let fix = warning.fix.map(|fix| format!("    fix: {}\n", fix.title)).unwrap_or_default();
+                let hint = warning.hint.map(|hint| format!("    hint: {hint}\n")).unwrap_or_default();
+                format!("{}: {}\n{hint}{fix}", warning.rule.name, warning.message)
+            });
+            told.collect::<String>()
+        };
+        let after = mended(text, &images).text;
+        sound(text, &after, &images);
+        let left = if after == *text { "unchanged\n".to_owned() } else { format!("{after}----\n{}", told(&after)) };
+        all.push_str(&format!("==== {name}\n{text}----\n{}----\n{left}\n", told(text)));
+    }
+    insta::assert_snapshot!("mended", all);
+}
+
+/// Tested on every Dockerfile that is compared with BuildKit's results.
+#[test]
+fn cases_stay_what_they_are() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases");
+    let mut open = vec![root];
+    let mut tried = 0;
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.file_name().is_some_and(|name| name.to_string_lossy().contains("Dockerfile"))
+                && let Ok(text) = std::fs::read_to_string(&path)
+                && parse(&text).1.is_empty()
+                && try_lower_with(&text, &options(), &images()).is_ok()
+            {
+                let after = mended(&text, &images()).text;
+                sound(&text, &after, &images());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 100, "{tried}");
+}
+
+#[test]
+fn examples_prove_their_rules() {
+    let own = || RULES.iter().filter(|rule| rule.own);
+    assert!(own().count() > 0);
+    for rule in own() {
+        let named = |text: &str, rule: &Rule| findings(text, &images()).iter().any(|warning| warning.rule == rule);
+        assert!(named(rule.bad, rule), "{}: the bad example is reported", rule.name);
+        for other in own() {
+            assert!(!named(rule.good, other), "{}: the good example is not reported by {}", rule.name, other.name);
+        }
+    }
+}
+
+const CASES: &[(&str, &str)] = &[
+    ("mission", include_str!("../../../../examples/hello-go/Dockerfile.baseline")),
+    (
+        "comments",
+        "FROM golang:1.25 AS b\nWORKDIR /src\n\n# Sources\nCOPY . .\n# Build the\n#   server\nRUN go build -o /a . # all\nFROM scratch\nCOPY --from=b /a /\n",
+    ),
+    (
+        "crlf",
+        "FROM golang:1.25 AS b\r\nCOPY . .\r\nRUN \\\r\n  go vet && \\\r\n  go build -o /a\r\nFROM scratch\r\nCOPY --from=b /a /\r\n",
+    ),
+    ("backtick", "# escape=`\nFROM golang:1.25 AS b\nRUN go build -o /a `\n  ./cmd\nFROM scratch\nCOPY --from=b /a /"),
+    (
+        "heredoc",
+        "FROM node AS b\nCOPY package.json .\nRUN <<EOF\n# install\nnpm install\nEOF\nFROM scratch\nCOPY --from=b /node_modules /\n",
+    ),
+    ("list", "FROM node AS b\nRUN [\"npm\", \"install\"]\nFROM scratch\nCOPY --from=b /node_modules /\n"),
+    (
+        "some mounts",
+        "FROM node AS b\nRUN --mount=type=bind,target=/src --network=default npm install\nFROM scratch\nCOPY --from=b /x /\n",
+    ),
+    (
+        "every mount",
+        "FROM node AS b\nRUN --mount=type=cache,target=/root/.npm npm install\nFROM scratch\nCOPY --from=b /x /\n",
+    ),
+    ("in the image", "FROM node\nCOPY . .\nRUN npm install\nCMD [\"node\", \"x\"]\n"),
+    ("a user", "FROM node AS b\nUSER node\nRUN npm install\nFROM scratch\nCOPY --from=b /x /\n"),
+    (
+        "a user later",
+        "FROM golang:1.25 AS b\nRUN go build -o /a\nUSER app\nRUN go test\nFROM scratch\nCOPY --from=b /a /\n",
+    ),
+    (
+        "a base",
+        "FROM golang:1.25 AS b\nRUN go vet\nFROM b AS c\nRUN go build -o /a\nFROM scratch\nCOPY --from=c /a /\n",
+    ),
+    ("a variable", "FROM golang:1.25 AS b\nENV GOCACHE=/cache\nRUN go build -o /a\nFROM scratch\nCOPY --from=b /a /\n"),
+    (
+        "an old frontend",
+        "# syntax=docker/dockerfile:1.1\nFROM golang:1.25 AS b\nRUN go build -o /a\nFROM scratch\nCOPY --from=b /a /\n",
+    ),
+    ("odd words", "FROM node AS b\nENV HOME=\"/h o,me\"\nRUN npm install\nFROM scratch\nCOPY --from=b /x /\n"),
+    ("it is copied", "FROM node AS b\nRUN npm install\nFROM scratch\nCOPY --from=b /root /\n"),
+    (
+        "cargo",
+        "FROM rust AS b\nWORKDIR /app\nCOPY . .\nRUN\tcargo build --release\nFROM debian\nCOPY --from=b /app/target/release/app /\n",
+    ),
+    ("python", "FROM python AS b\nRUN pip install --target /out flask\nFROM scratch\nCOPY --from=b /out /\n"),
+    (
+        "apt",
+        "FROM debian AS b\nRUN apt-get update && apt-get install -y gcc\nRUN gcc -o /x /x.c\nFROM debian\nCOPY --from=b /x /\n",
+    ),
+];
