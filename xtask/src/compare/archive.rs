@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// An archive, its manifests and configs read.
-pub(super) struct Archive {
+pub(crate) struct Archive {
     path: PathBuf,
     /// Where each file's bytes lie: offset and size.
     files: BTreeMap<String, (u64, u64)>,
@@ -37,7 +37,7 @@ pub(super) struct Descriptor {
 }
 
 impl Archive {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
         let context = || format!("the archive `{}`", path.display());
         let mut tar = tar::Archive::new(File::open(path).with_context(context)?);
         let mut files = BTreeMap::new();

@@ -30,7 +30,7 @@ use crate::peers::{Docker, Kiln, Registry, Setting};
 use crate::places::{self, Places};
 use crate::{images, namespaces};
 
-use archive::Archive;
+pub(crate) use archive::Archive;
 use builders::{Builders, Prepared};
 use case::Case;
 use listing::{Listing, differences};
@@ -133,6 +133,12 @@ impl Arguments {
         }
         Ok(cases)
     }
+}
+
+/// How two archives differ, in all but times; empty when they are the same.
+pub(crate) fn image_differences(names: [&str; 2], one: &Archive, other: &Archive) -> Result<Vec<String>> {
+    let shared = one.shared_layers(other);
+    Ok(differences(names, &Listing::of(one, &shared)?, &Listing::of(other, &shared)?))
 }
 
 /// The text of the page that must name each case with a deliberate difference.

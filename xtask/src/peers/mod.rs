@@ -12,7 +12,7 @@ mod kiln;
 mod mounts;
 mod plain_go;
 mod registry;
-mod timed;
+pub(crate) mod timed;
 
 use std::path::{Path, PathBuf};
 

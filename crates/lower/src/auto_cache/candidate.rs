@@ -193,8 +193,11 @@ impl<'a> Candidate<'a> {
                 let order = mask & indexes == 0 || self.fetches_first(tool);
                 mask & (named | missed) == 0 && order && (!in_image || (redirected && stays == 0))
             };
-            // Of those with one id the first that may be given is: what the others would hold is in it.
-            let is_new = cache.purpose == CachePurpose::Output || !given.iter().any(|known| known.id == cache.id);
+            // Of those with one id the first that may be given is: what the others would hold is in it. Where that depends on a file
+            // of the root, the next stands in for it.
+            let stands =
+                |known: &AutoCache| known.id == cache.id && (known.requires.is_none() || known.requires == requires);
+            let is_new = cache.purpose == CachePurpose::Output || !given.iter().any(stands);
             if allowed && is_new && !self.clears(proposal, directories) && !self.has_mount(cache) {
                 let setup = cache.setup.map(|setup| setup(&cache.directory)).unwrap_or_default();
                 given.push(AutoCache {

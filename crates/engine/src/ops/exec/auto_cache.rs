@@ -85,9 +85,14 @@ pub(super) fn plan(
         return Ok(injection);
     }
     let explicit = explicit_targets(exec, tree).map_err(unreadable)?;
+    let mut ids = Vec::new();
     for cache in &exec.auto_caches {
         let Some(target) = target(cache, exec, tree, user).map_err(unreadable)? else { continue };
         if explicit.iter().any(|mount| overlap(mount, &target)) || injection.has(&target) {
+            continue;
+        }
+        let is_pure = cache.purpose == CachePurpose::Pure;
+        if is_pure && ids.contains(&&cache.id) {
             continue;
         }
         if let Some(required) = &cache.requires {
@@ -98,12 +103,15 @@ pub(super) fn plan(
         }
         match cache.purpose {
             CachePurpose::Pure => {
-                let Some(cache) = pure(cache, target, root, tree, user, selections)? else { continue };
-                injection.pure.push(cache);
+                let Some(mount) = pure(cache, target, root, tree, user, selections)? else { continue };
+                injection.pure.push(mount);
             }
             CachePurpose::Output => injection.outputs.push(target),
         }
         injection.directories.push(cache.directory.clone());
+        if is_pure {
+            ids.push(&cache.id);
+        }
         if !injection.commands.contains(&cache.command) {
             injection.commands.push(cache.command.clone());
         }
