@@ -31,7 +31,8 @@ pub(crate) const APT: Tool = Tool {
     ],
     notes: "While the step runs, APT keeps both in a cache of kiln's (`$APT_CONFIG`), so that neither `rm -rf /var/lib/apt/lists/*` nor the image's \
             `docker-clean` empties it, and the image ends up the same. `apt-get update` still asks for what is new. A step that runs `apt-get clean` \
-            keeps only the lists. With `sudo`, which takes the variable away, nothing changes.",
+            keeps only the lists, and so does one of an exported image that has no `docker-clean`. With `sudo`, which takes the variable \
+            away, nothing changes.",
     recognise,
 };
 
@@ -122,7 +123,10 @@ pub(super) fn own_directories(mount: &str) -> Option<&'static [&'static str]> {
 }
 
 /// The configuration that leads APT to the cache, and the directories that it does not make itself.
-fn setup(directory: &CacheDirectory) -> Setup {
+///
+/// An image that removes packages (`cleans`) has APT keep its parsed lists nowhere, and so parse them several times a step: those
+/// are kept as well. Each program's own subtree is read after all files.
+fn setup(directory: &CacheDirectory, cleans: bool) -> Setup {
     let (CacheDirectory::Absolute(mount) | CacheDirectory::Home(mount)) = directory;
     let (mut text, mut files) = (String::new(), Vec::new());
     if mount != LISTS_MOUNT {
@@ -133,6 +137,11 @@ fn setup(directory: &CacheDirectory) -> Setup {
     if mount != ARCHIVES_MOUNT {
         text.extend(["Dir::State::lists \"", mount, "/lists\";\n"]);
         files.push(("lists/.kept".to_owned(), String::new()));
+    }
+    if cleans && mount == BOTH_MOUNT {
+        for (program, what) in ["apt", "apt-get"].iter().flat_map(|name| [(name, "pkgcache"), (name, "srcpkgcache")]) {
+            text.push_str(&format!("Binary::{program}::Dir::Cache::{what} \"{mount}/{what}.bin\";\n"));
+        }
     }
     files.push(("apt.conf".to_owned(), text));
     Setup { env: vec![("APT_CONFIG".to_owned(), format!("{mount}/apt.conf"))], files }

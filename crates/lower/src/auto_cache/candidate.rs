@@ -199,7 +199,7 @@ impl<'a> Candidate<'a> {
                 |known: &AutoCache| known.id == cache.id && (known.requires.is_none() || known.requires == requires);
             let is_new = cache.purpose == CachePurpose::Output || !given.iter().any(stands);
             if allowed && is_new && !self.clears(proposal, directories) && !self.has_mount(cache) {
-                let setup = cache.setup.map(|setup| setup(&cache.directory)).unwrap_or_default();
+                let setup = cache.setup.map(|setup| setup(&cache.directory, requires.is_some())).unwrap_or_default();
                 given.push(AutoCache {
                     command: label.clone(),
                     directory: cache.directory.clone(),

@@ -92,7 +92,7 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
             place.xdg_cache(command, "ccache")
         };
         let set = place.may_be_set(command, "CCACHE_COMPILERCHECK");
-        let setup: Option<fn(&CacheDirectory) -> Setup> = if set { None } else { Some(setup) };
+        let setup: Option<fn(&CacheDirectory, bool) -> Setup> = if set { None } else { Some(setup) };
         caches.extend(
             directory.map(|directory| Cache { setup, ..Cache::pure(directory, place.on_system("ccache"), Kind::Made) }),
         );
@@ -119,7 +119,7 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
     Some(Use { label: label.to_owned(), caches, ..Use::default() })
 }
 
-fn setup(_: &CacheDirectory) -> Setup {
+fn setup(_: &CacheDirectory, _: bool) -> Setup {
     Setup { env: vec![("CCACHE_COMPILERCHECK".to_owned(), "content".to_owned())], ..Setup::default() }
 }
 

@@ -89,7 +89,7 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
     Some(Use { label, caches, offline: no_proxy, ..Use::default() })
 }
 
-fn setup(_: &CacheDirectory) -> Setup {
+fn setup(_: &CacheDirectory, _: bool) -> Setup {
     Setup { files: vec![("testexpire.txt".to_owned(), TESTS_EXPIRED.to_owned())], ..Setup::default() }
 }
 

@@ -177,8 +177,8 @@ pub(crate) struct Cache {
     pub(crate) sharing: CacheSharing,
     pub(crate) purpose: CachePurpose,
     pub(crate) kind: Kind,
-    /// What else the step gets with it, given the directory.
-    pub(crate) setup: Option<fn(&CacheDirectory) -> Setup>,
+    /// What else the step gets with it, given the directory, and whether the root has the file of [`Self::emptied_by`].
+    pub(crate) setup: Option<fn(&CacheDirectory, bool) -> Setup>,
     /// The directories that the tool leaves alone because of it; the directory itself if empty.
     pub(crate) instead_of: &'static [(&'static str, Kind)],
     /// One of them, which the tool itself empties in a root that has a file of this path.

@@ -62,7 +62,7 @@ pub(super) const PROJECTS: &[Project] = &[
     },
     Project {
         name: "auto-cache/pip",
-        title: "pip, one package compiled: a dependency added",
+        title: "pip, two packages compiled: a dependency added",
         prepare: |places, context| copy(places, "pip", context),
         change: |context, round| {
             let added = pick(&["tabulate==0.9.0", "humanize==4.12.3", "tomlkit==0.13.3"], round);
