@@ -1,3 +1,5 @@
+//! A web service that says hello: what `cargo xtask bench auto-cache` edits and builds.
+
 use axum::{Json, Router, routing::get};
 use clap::Parser;
 use serde::Serialize;
