@@ -98,9 +98,11 @@ fn command(places: &Places, arguments: &[&str]) -> Command {
         .current_dir(&places.root)
         // A snapshot that differs is a failure here, never a new file.
         .env("INSTA_UPDATE", "no");
-    // Tests with a real Go toolchain make their base image from this; without it they say that they are skipped.
-    if let Some(context) = images::GOLANG.cached_context(places) {
-        command.env("KILN_TEST_GOLANG", context);
+    // Tests with real tools make their base images from these; without them they say that they are skipped.
+    for (variable, recipe) in [("KILN_TEST_GOLANG", &images::GOLANG), ("KILN_TEST_TOOLCHAINS", &images::TOOLCHAINS)] {
+        if let Some(context) = recipe.cached_context(places) {
+            command.env(variable, context);
+        }
     }
     command
 }

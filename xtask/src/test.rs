@@ -30,6 +30,7 @@ const PACKAGES: &[Package] = &[
 pub(crate) fn run(places: &Places) -> Result<()> {
     debian::ensure("testing kiln", PACKAGES)?;
     images::GOLANG.context(places)?;
+    images::TOOLCHAINS.context(places)?;
     moto::ensure(places)?;
     ci::run(places)
 }

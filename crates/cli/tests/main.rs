@@ -4,6 +4,7 @@
 //! without it they say `skipped` and why.
 
 mod auto_cache;
+mod auto_cache_images;
 mod build;
 mod docker;
 #[expect(dead_code, reason = "the tests of the registry client use all of it")]

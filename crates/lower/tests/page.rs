@@ -86,6 +86,17 @@ an image that removes the packages.
 What was compiled against libraries is shared only by steps with the same base image (by name and tag), the same platform, and the same commands of
 `apt`, `apk`, `dnf` and the like before them. Libraries that came in another way are not noticed, as on a person's own machine.
 
+## What was measured with Go
+
+- The step needs the build cache and nothing else to be as fast as one with a cache mount: `cargo xtask bench go-edit go-unoptimized` prints both.
+- The program that the last run linked is not laid under the step. Go links again whenever a package changed, with the old program or without it;
+  only where a file changed that Go does not compile is the old one good for something (the example 0.13 s in place of 0.66 s, the `go` command
+  itself 0.8 s in place of 5.1 s, on a busy machine). Such files belong into `.dockerignore`, or below the step.
+- The build cache knows packages by the directory that they are in. Stages that compile the same module below different directories share what the
+  standard library is made into, but compile the module's own packages once each; with `-trimpath` they share those too.
+- With `.git` in the context, Go writes the commit into the program, so that each commit makes another image. `.git` in `.dockerignore` or
+  `-buildvcs=false` keeps what is the same the same, and `-ldflags \"-X main.commit=$COMMIT\"` with an ARG right before the last step tells the commit.
+
 ## Rules
 
 ";
