@@ -33,6 +33,6 @@ pub use files::{write_local, write_tar};
 pub use media_types::MediaTypes;
 pub use merged::Merged;
 pub use oci::write_oci;
-pub use pack::{Annotations, ImageBlobs, LayerSource, PackError, Packing, diff_id, pack};
+pub use pack::{Annotations, ImageBlobs, LayerSource, PackError, Packing, diff_id, layer_blob, pack};
 pub use platforms::PlatformDirectories;
 pub use push::{PushError, PushTarget, push};

@@ -131,6 +131,21 @@ pub fn diff_id(store: &Store, id: LayerId, stop: &AtomicBool) -> Result<Digest, 
     Ok(packed.diff_id)
 }
 
+/// The blob of a layer that a step made, with the digest of its uncompressed tar: the one that the store remembers, or a new one. Fails
+/// once `stop` is true.
+///
+/// # Errors
+/// [`PackError`].
+pub fn layer_blob(
+    store: &Store,
+    id: LayerId,
+    compression: BlobCompression,
+    stop: &AtomicBool,
+) -> Result<(Digest, BlobInfo), PackError> {
+    let known = store.layer(id)?.and_then(|layer| layer.diff_id);
+    compressed(store, id, known, &PackOptions::default(), compression, &|_, _| {}, stop)
+}
+
 /// Packs an image. `config` gets the diff ids of the layers. Fails once `stop` is true.
 ///
 /// # Errors
@@ -151,7 +166,7 @@ pub fn pack(
             }
             LayerSource::Layer { id, diff_id, tar } => {
                 let known = if tar.latest.is_some() { rewritten(store, *id, tar)? } else { *diff_id };
-                compressed(store, *id, known, tar, packing, progress, stop)?
+                compressed(store, *id, known, tar, packing.compression, progress, stop)?
             }
         });
     }
@@ -247,11 +262,10 @@ fn compressed(
     id: LayerId,
     known: Option<Digest>,
     tar: &PackOptions,
-    packing: &Packing,
+    compression: BlobCompression,
     progress: &dyn Fn(&str, u64),
     stop: &AtomicBool,
 ) -> Result<(Digest, BlobInfo), PackError> {
-    let compression = packing.compression;
     let name = compression.name();
     if let Some(diff_id) = known
         && let Some(blob) = store.layer_blob(&diff_id, &name)?

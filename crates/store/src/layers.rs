@@ -5,7 +5,7 @@
 //!
 //! A chain (OCI image-spec, config.md, Layer ChainID) leads to the layer on top of it; the layers below are those of the chains below.
 
-use crate::db::{Failure, now, number, time, unsigned};
+use crate::db::{Failure, millis, now, number, time, unsigned};
 use crate::error::{Error, Result};
 use crate::ids::LayerId;
 use crate::leases::{self, LeaseError};
@@ -70,7 +70,19 @@ impl From<LeaseError> for LayerError {
 /// Where a new layer comes from, which decides what counts as the same one.
 enum Origin<'a> {
     Built,
+    Imported(&'a ImportedLayer),
     Pulled { chain: &'a Digest, diff_id: Digest, diff_size: u64 },
+}
+
+/// What else is known of a layer that a step of another machine made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImportedLayer {
+    /// Digest of the layer as an uncompressed tar.
+    pub diff_id: Digest,
+    /// Size of that tar in bytes.
+    pub diff_size: u64,
+    /// When the step made it, which images tell.
+    pub created: SystemTime,
 }
 
 impl Store {
@@ -86,6 +98,14 @@ impl Store {
     /// When the directory cannot be moved or the row not be written; then the directory is where it was.
     pub fn commit_layer(&self, fs: &Path, new: NewLayer) -> Result<Layer> {
         self.commit(fs, new, &Origin::Built)
+    }
+
+    /// Commits a directory as the layer that a step of another machine made; otherwise as [`Store::commit_layer`].
+    ///
+    /// # Errors
+    /// As [`Store::commit_layer`].
+    pub fn commit_imported_layer(&self, fs: &Path, new: NewLayer, imported: &ImportedLayer) -> Result<Layer> {
+        self.commit(fs, new, &Origin::Imported(imported))
     }
 
     /// Commits a directory as the pulled layer that tops `chain_id`; `diff_id` and `diff_size` are those of its uncompressed tar. When
@@ -151,6 +171,14 @@ impl Store {
     /// The database's.
     pub fn layer(&self, id: LayerId) -> Result<Option<Layer>> {
         self.0.db().read(|sql| select(sql, id))
+    }
+
+    /// The layer that a step made of this content, if it is in the store.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn layer_of_content(&self, content: ContentDigest) -> Result<Option<LayerId>> {
+        self.0.db().read(|sql| built(sql, content))
     }
 
     /// Several layers, in the order given.
@@ -228,16 +256,18 @@ impl Inner {
 /// The layer that stands for a new one already.
 fn find(sql: &Transaction<'_>, content: ContentDigest, origin: &Origin<'_>) -> rusqlite::Result<Option<Layer>> {
     let id = match origin {
-        Origin::Built => {
-            let mut select = sql.prepare_cached("SELECT id FROM layers WHERE content = ? AND pulled = 0")?;
-            select.query_row([content.as_bytes()], |row| row.get(0)).optional()?
-        }
+        Origin::Built | Origin::Imported(_) => built(sql, content)?,
         Origin::Pulled { chain, .. } => {
             let mut select = sql.prepare_cached("SELECT layer FROM chains WHERE chain = ?")?;
             select.query_row([chain.as_bytes()], |row| row.get(0)).optional()?
         }
     };
     id.map_or(Ok(None), |id| select(sql, id))
+}
+
+fn built(sql: &Connection, content: ContentDigest) -> rusqlite::Result<Option<LayerId>> {
+    let mut select = sql.prepare_cached("SELECT id FROM layers WHERE content = ? AND pulled = 0")?;
+    select.query_row([content.as_bytes()], |row| row.get(0)).optional()
 }
 
 /// Moves a directory into place and inserts its row.
@@ -249,9 +279,16 @@ fn insert(
     origin: &Origin<'_>,
     moved: &mut Option<PathBuf>,
 ) -> Result<LayerId, Failure> {
-    let (pulled, diff_id, diff_size) = match origin {
-        Origin::Built => (false, None, None),
-        Origin::Pulled { diff_id, diff_size, .. } => (true, Some(*diff_id.as_bytes()), Some(number(*diff_size))),
+    let pulled = matches!(origin, Origin::Pulled { .. });
+    let (diff_id, diff_size) = match origin {
+        Origin::Built => (None, None),
+        Origin::Pulled { diff_id, diff_size, .. } | Origin::Imported(ImportedLayer { diff_id, diff_size, .. }) => {
+            (Some(*diff_id.as_bytes()), Some(number(*diff_size)))
+        }
+    };
+    let created = match origin {
+        Origin::Imported(imported) => millis(imported.created),
+        Origin::Built | Origin::Pulled { .. } => now(),
     };
     let id = LayerId::random();
     let directory = inner.layer_dir(id);
@@ -263,7 +300,7 @@ fn insert(
     *moved = Some(directory);
     let mut insert = sql.prepare_cached(
         "INSERT INTO layers (id, content, pulled, size, entries, diff_id, diff_size, created, used, boot)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     insert.execute((
         id,
@@ -273,6 +310,7 @@ fn insert(
         number(new.entries),
         diff_id,
         diff_size,
+        created,
         now(),
         inner.boot.as_str(),
     ))?;
@@ -321,6 +359,26 @@ mod tests {
         drop(store);
         let store = Store::open(root.path()).unwrap();
         assert_eq!(store.layers(&[pulled.id, first.id]).unwrap(), [pulled, first]);
+    }
+
+    #[test]
+    fn an_imported_layer_is_as_old_as_its_step_and_one_with_what_is_built_here() {
+        let (_root, store) = new_store();
+        let import = |text: &str| {
+            let directory = store.temp_dir().unwrap();
+            let fs = directory.path().join("fs");
+            fs::create_dir(&fs).unwrap();
+            let new = NewLayer { content: ContentDigest::of_bytes(text.as_bytes()), size: 0, entries: 0 };
+            let (diff_id, created) = (Digest::of_bytes(text.as_bytes()), SystemTime::UNIX_EPOCH);
+            store.commit_imported_layer(&fs, new, &ImportedLayer { diff_id, diff_size: 7, created }).unwrap()
+        };
+        let new = import("new");
+        assert_eq!((new.created, new.diff_id), (SystemTime::UNIX_EPOCH, Some(Digest::of_bytes(b"new"))));
+        assert_eq!(store.layer_of_content(new.content).unwrap(), Some(new.id));
+        let built = commit(&store, "known");
+        assert_eq!(import("known"), built);
+        let pulled = commit_pulled(&store, "pulled");
+        assert_eq!(store.layer_of_content(pulled.content).unwrap(), None);
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub use error::{Error, Result};
 pub use history::HistoryId;
 pub use ids::{LayerId, MountId, ParseIdError};
 pub use images::{Image, ImageError};
-pub use layers::{Layer, LayerError, NewLayer};
+pub use layers::{ImportedLayer, Layer, LayerError, NewLayer};
 pub use leases::{Lease, LeaseError};
 pub use locks::{LockError, StepLock};
 pub use mounts::{CacheMount, CacheMountInfo, CacheMountKey, MountError, RemovedMounts, Sharing};

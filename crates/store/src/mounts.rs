@@ -171,6 +171,37 @@ impl Store {
         }
     }
 
+    /// The directory of a cache mount that steps meet in, for somebody who reads it and keeps all steps out meanwhile; nothing if
+    /// there is none. That is no use of it. `wait` is as in [`Store::acquire_cache_mount`].
+    ///
+    /// # Errors
+    /// [`MountError::Cancelled`] when `wait` says false.
+    pub fn hold_cache_mount(
+        &self,
+        key: &CacheMountKey,
+        mut wait: impl FnMut() -> bool,
+    ) -> Result<Option<CacheMount>, MountError> {
+        let mut pause = Pause::default();
+        while let Some(&id) = self.mounts_of(key)?.first() {
+            if let Some(lock) = self.lock_mount(id, Sharing::Locked)? {
+                return Ok(Some(self.guard(id, lock, false)));
+            }
+            if !wait() {
+                return Err(MountError::Cancelled(key.clone()));
+            }
+            pause.take();
+        }
+        Ok(None)
+    }
+
+    /// Whether a cache mount has a directory.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn has_cache_mount(&self, key: &CacheMountKey) -> Result<bool> {
+        Ok(!self.mounts_of(key)?.is_empty())
+    }
+
     pub(crate) fn mount_dir(&self, id: MountId) -> PathBuf {
         self.root().join("mounts").join(id.to_string())
     }

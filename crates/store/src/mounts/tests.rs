@@ -169,3 +169,20 @@ fn a_store_of_the_first_format_is_brought_forward() {
     let found = &store.cache_mounts().unwrap()[0];
     assert_eq!((found.uses, found.hits, found.steps.len()), (1, 0, 0));
 }
+
+#[test]
+fn who_reads_keeps_steps_out_and_is_no_user() {
+    let (_root, store) = new_store();
+    assert!(!store.has_cache_mount(&key()).unwrap());
+    assert!(store.hold_cache_mount(&key(), || false).unwrap().is_none());
+    let step = get(&store, Sharing::Shared).unwrap();
+    assert!(store.has_cache_mount(&key()).unwrap());
+    assert!(matches!(store.hold_cache_mount(&key(), || false), Err(MountError::Cancelled(_))));
+    let id = step.id();
+    drop(step);
+    let held = store.hold_cache_mount(&key(), || false).unwrap().unwrap();
+    assert_eq!(held.id(), id);
+    assert!(matches!(get(&store, Sharing::Locked), Err(MountError::Cancelled(_))));
+    drop(held);
+    assert_eq!(store.cache_mounts().unwrap()[0].uses, 1);
+}
