@@ -100,7 +100,7 @@ fn what_docker_has_and_kiln_has_not() {
         (&["build", "--rm=false", "."][..], "`--rm` is not supported", "leave it out"),
         (&["build", "--security-opt=x", "."], "`--security-opt` is not supported", ""),
         (&["build", "--allow=device", "."], "devices are not supported", "no devices"),
-        (&["build", "--cache-from=type=gha", "."], "`--cache-from` is not supported", "keeps its cache"),
+        (&["build", "--cache-from=type=gha", "."], "`type=gha` is not supported", "the types are"),
         (&["build", "ftp://example.com/x"], "a context of the scheme `ftp` is not supported", "git repositories"),
         (&["build", "-o", "type=oci-layout", "."], "`type=oci-layout` is not supported", "`cacheonly`"),
         (&["build", "--add-host", "db:host-gateway", "."], "`host-gateway` is not supported", "address"),

@@ -5,6 +5,7 @@ use crate::lint::Lints;
 use crate::ops::exec::NotGiven;
 use crate::ops::file::SelectError;
 use crate::ops::users::UserError;
+use crate::remote_cache::LayerLost;
 use kiln_exporters::ExportError;
 use kiln_registry::RegistryError;
 use kiln_sources::image::FetchError;
@@ -143,7 +144,7 @@ impl EngineError {
         let outside = self.any_cause(&|error| {
             matches!(error.downcast_ref(), Some(ExportError::Write { .. } | ExportError::Stdout(_)))
         });
-        if self.any_cause(&is_full) {
+        if self.is_full_disk() {
             self.kind = ErrorKind::Internal;
             let hint = if outside { "make room where the output goes, or write it elsewhere" } else { PRUNE };
             self.hint.get_or_insert_with(|| hint.to_owned());
@@ -153,6 +154,16 @@ impl EngineError {
             self.hint.get_or_insert_with(|| format!("the disk of the store `{}` is full; {PRUNE}", store.display()));
         }
         self
+    }
+
+    /// Whether a full disk is what it comes from.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        self.any_cause(&is_full)
+    }
+
+    /// Whether a layer of a remote cache cannot be had that the build relied on.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.any_cause(&|error| error.is::<LayerLost>())
     }
 
     /// Whether something of the store is gone that was there when the build began.

@@ -77,6 +77,8 @@ pub enum Event {
         stage: Option<String>,
         /// How long it took when it last ran.
         saved: Option<Duration>,
+        /// The remote cache that has it, for people; absent if it is in the store.
+        from: Option<String>,
     },
     /// Why a step runs, for instance `main.go changed`.
     StepWhy {

@@ -6,6 +6,7 @@ use crate::archive::ContextArchive;
 use crate::attest::AttestationOptions;
 use crate::output::Output;
 use kiln_graph::{GitTree, HostEntry, Network, Platform, Resources, Ulimit, without_credentials};
+use kiln_remote::{CacheExport, CacheImport};
 use kiln_ssh::Agent as SshAgent;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,6 +62,10 @@ pub struct BuildRequest {
     pub attestations: AttestationOptions,
     /// What happens with the result; kiln's image store if empty.
     pub outputs: Vec<Output>,
+    /// Caches of other machines to look in (`--cache-from`), the first that has something first.
+    pub cache_from: Vec<CacheImport>,
+    /// Caches that get what the build made (`--cache-to`).
+    pub cache_to: Vec<CacheExport>,
 }
 
 impl BuildRequest {
@@ -90,6 +95,8 @@ impl BuildRequest {
             ssh: BTreeMap::new(),
             attestations: AttestationOptions::default(),
             outputs: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
         }
     }
 }

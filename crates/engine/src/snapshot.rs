@@ -2,6 +2,7 @@
 
 use crate::build::RepositoryAccess;
 use crate::error::{EngineError, ErrorKind};
+use crate::remote_cache::AwayLayer;
 use kiln_digest::ContentDigest;
 use kiln_graph::VertexId;
 use kiln_layer::{Stack, Tree};
@@ -23,13 +24,22 @@ pub(crate) enum Output {
     Context(Arc<LocalContext>),
 }
 
-/// A stack of layers: those of a base image, which may not be here yet, and those that steps made on top.
+/// A stack of layers: those of a base image and those that steps made on top. Neither need be here yet.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     /// What it is.
     pub(crate) content: ContentDigest,
     bottom: Bottom,
-    own: Arc<Vec<LayerId>>,
+    own: Arc<Vec<OwnLayer>>,
+}
+
+/// A layer that a step made.
+#[derive(Clone)]
+pub(crate) enum OwnLayer {
+    /// In the store.
+    Here(LayerId),
+    /// In a remote cache, from where it is fetched when somebody needs its files.
+    Away(Arc<AwayLayer>),
 }
 
 /// What is below the layers that steps made, and the vertex that brought it in.
@@ -79,8 +89,8 @@ impl Snapshot {
     }
 
     /// This snapshot with one more layer, which makes it `content`.
-    pub(crate) fn with_layer(&self, layer: LayerId, content: ContentDigest) -> Self {
-        let own = self.own.iter().copied().chain([layer]).collect();
+    pub(crate) fn with_layer(&self, layer: OwnLayer, content: ContentDigest) -> Self {
+        let own = self.own.iter().cloned().chain([layer]).collect();
         Self { content, bottom: self.bottom.clone(), own: Arc::new(own) }
     }
 
@@ -98,7 +108,7 @@ impl Snapshot {
     }
 
     /// The layers that steps made.
-    pub(crate) fn own_layers(&self) -> &[LayerId] {
+    pub(crate) fn own_layers(&self) -> &[OwnLayer] {
         &self.own
     }
 }

@@ -79,11 +79,12 @@ impl Renderer for Plain {
             Event::StepStarted { step, name, .. } => {
                 self.begin(*step, at, name, out);
             }
-            Event::StepCached { step, name, .. } => {
+            Event::StepCached { step, name, from, .. } => {
                 let paint = self.paint;
                 let step = self.begin(*step, at, name, out);
                 step.cached = true;
-                print(out, step.number, &paint.paint(Look::Cached, "CACHED"));
+                let from = from.iter().map(|place| format!(" from {}", text::message(place)));
+                print(out, step.number, &paint.paint(Look::Cached, &format!("CACHED{}", from.collect::<String>())));
             }
             Event::StepWhy { step, reason } => {
                 let step = self.steps.entry(*step).or_default();

@@ -3,8 +3,6 @@
 /// Options of `docker buildx build`.
 const BUILD: &[(&str, &str)] = &[
     ("--builder", "kiln needs no builder; leave it out"),
-    ("--cache-from", "kiln keeps its cache below `--root`"),
-    ("--cache-to", "kiln keeps its cache below `--root`"),
     ("--compress", "the context is never sent anywhere; leave it out"),
     ("--disable-content-trust", "kiln checks no signatures; leave it out"),
     ("--force-rm", "nothing is left of a failed step anyway; leave it out"),

@@ -22,6 +22,7 @@ mod platforms;
 mod processes;
 mod pushing;
 mod registry;
+mod remote_cache;
 mod remote_contexts;
 mod reproducible;
 mod run;

@@ -104,10 +104,18 @@ impl Ran {
         self
     }
 
+    /// The step's result was in the cache of another machine, whose name contains `place`.
+    #[track_caller]
+    pub(crate) fn cached_from(&self, name: &str, place: &str) -> &Self {
+        let found = self.step(name).iter().any(|line| line.starts_with("CACHED from ") && line.contains(place));
+        assert!(found, "`{name}` was not cached in {place}: {self}");
+        self
+    }
+
     /// The step ran.
     #[track_caller]
     pub(crate) fn executed(&self, name: &str) -> &Self {
-        assert!(!self.step(name).contains(&"CACHED"), "`{name}` was cached: {self}");
+        assert!(!self.step(name).iter().any(|line| line.starts_with("CACHED")), "`{name}` was cached: {self}");
         self
     }
 }

@@ -17,7 +17,7 @@ impl Build<'_> {
     /// Pulls what is missing of a snapshot and keeps all its layers from being pruned.
     pub(crate) fn realize(&self, snapshot: &Snapshot) -> Result<Realized, EngineError> {
         let mut layers = self.base_layers_of(snapshot)?;
-        layers.extend(snapshot.own_layers());
+        layers.extend(self.own_layers(snapshot)?);
         Realized::new(self.engine.store(), layers)
     }
 

@@ -46,8 +46,7 @@ pub(crate) fn read(
             from_file(if !upper.exists() && lower.is_file() { lower } else { upper })
         }
         (named, MainContext::Tree(context)) => {
-            let own_layers = context.snapshot.own_layers().to_vec();
-            let realized = Realized::new(loading.engine.store(), own_layers)?;
+            let realized = Realized::new(loading.engine.store(), context.layer.into_iter().collect())?;
             let tree = realized.tree.as_ref();
             let name = match named {
                 Some(DockerfileSource::File(path)) => path.display().to_string(),

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::{Event, EventSink, StepId, Stream};
 use crate::request::{BuildRequest, ContextSource};
-use crate::snapshot::{Realized, Snapshot};
+use crate::snapshot::{OwnLayer, Realized, Snapshot};
 use kiln_digest::{CacheKey, ContentDigest, Hasher};
 use kiln_graph::{GitTree, HttpFile, without_credentials};
 use kiln_layer::{Tree, TreeError};
@@ -37,6 +37,8 @@ pub(crate) struct ContextTree {
     /// Its address, for people and to be remembered by.
     pub(crate) name: String,
     pub(crate) snapshot: Snapshot,
+    /// Its layer; an empty context has none.
+    pub(crate) layer: Option<LayerId>,
     /// What the Dockerfile is called in it, if nobody says otherwise.
     pub(crate) dockerfile: &'static str,
     /// The commit of a repository.
@@ -68,13 +70,17 @@ pub(crate) struct Loading<'a> {
 pub(crate) fn load(request: &BuildRequest, loading: &Loading<'_>) -> Result<MainContext, EngineError> {
     let mut tree = match &request.context {
         ContextSource::Directory(directory) => return self::directory(directory).map(MainContext::Directory),
-        ContextSource::Empty => ContextTree {
-            name: "-".to_owned(),
-            snapshot: Snapshot::empty(),
-            dockerfile: "Dockerfile",
-            commit: None,
-            held: None,
-        },
+        ContextSource::Empty => {
+            let snapshot = Snapshot::empty();
+            ContextTree {
+                name: "-".to_owned(),
+                snapshot,
+                layer: None,
+                dockerfile: "Dockerfile",
+                commit: None,
+                held: None,
+            }
+        }
         ContextSource::Git(tree) => loading.git(tree, request)?,
         ContextSource::Http(url) => loading.http(url, request)?,
         ContextSource::Archive(piped) => {
@@ -98,8 +104,9 @@ fn directory(directory: &Path) -> Result<PathBuf, EngineError> {
 }
 
 fn tree(name: &str, layer: LayerId, content: ContentDigest) -> ContextTree {
-    let snapshot = Snapshot::empty().with_layer(layer, content);
-    ContextTree { name: without_credentials(name), snapshot, dockerfile: "Dockerfile", commit: None, held: None }
+    let snapshot = Snapshot::empty().with_layer(OwnLayer::Here(layer), content);
+    let name = without_credentials(name);
+    ContextTree { name, snapshot, layer: Some(layer), dockerfile: "Dockerfile", commit: None, held: None }
 }
 
 impl Loading<'_> {

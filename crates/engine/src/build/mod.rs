@@ -7,12 +7,14 @@ pub(crate) mod main_context;
 mod materialize;
 mod memory;
 mod platforms;
+mod record;
 mod remote;
 pub(crate) mod resolver;
 mod selections;
 mod step;
 mod worker;
 
+pub(crate) use record::StepRecord;
 pub(crate) use remote::RepositoryAccess;
 pub(crate) use selections::Selections;
 pub(crate) use step::{EarlierRun, Made, Ran, StepContext};
@@ -21,13 +23,14 @@ use crate::attest::Attestor;
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::{Event, EventSink};
+use crate::event::{Event, EventSink, StepId};
 use crate::export;
 use crate::history::Redaction;
 use crate::lint;
 use crate::outcome::BuildOutcome;
+use crate::remote_cache::{self, RemoteCaches};
 use crate::request::{BuildRequest, SecretSource};
-use crate::snapshot::{Output, Snapshot};
+use crate::snapshot::{Output, OwnLayer, Snapshot};
 use contexts::Contexts;
 use kiln_digest::CacheKey;
 use kiln_graph::{Graph, VertexId};
@@ -37,7 +40,7 @@ use memory::Memory;
 use platforms::PlannedPlatform;
 use selections::SelectionCache;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 use step::Steps;
@@ -57,6 +60,11 @@ pub(crate) struct Build<'a> {
     pub(crate) selections: SelectionCache,
     /// Steps whose result was there, to be marked as used.
     pub(crate) found: Mutex<Vec<(CacheKey, LayerId)>>,
+    /// The results of all steps so far.
+    pub(crate) results: Mutex<BTreeMap<VertexId, StepResult>>,
+    pub(crate) remote_caches: &'a RemoteCaches,
+    /// The number of steps that belong to no vertex, besides outputs.
+    internal_steps: AtomicU32,
     pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
     /// Told of the secrets that steps use.
     pub(crate) redaction: &'a Redaction,
@@ -72,6 +80,13 @@ pub(crate) struct Build<'a> {
     materials: Mutex<HashMap<VertexId, String>>,
 }
 
+/// What a step made, now or earlier, here or elsewhere.
+#[derive(Clone)]
+pub(crate) struct StepResult {
+    pub(crate) key: CacheKey,
+    pub(crate) layer: OwnLayer,
+}
+
 /// Runs a build.
 pub(crate) fn run(
     engine: &Engine,
@@ -80,20 +95,23 @@ pub(crate) fn run(
     redaction: &Redaction,
     cancel: &CancelToken,
 ) -> Result<BuildOutcome, EngineError> {
+    let warn = |message: String| events.event(Event::Warning { message, span: None });
+    let remote_caches = RemoteCaches::begin(engine, &request.cache_from, cancel, &warn);
     let numbers = Arc::default();
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match build(engine, request, events, redaction, cancel, &numbers) {
+        match build(engine, request, events, redaction, cancel, &remote_caches, &numbers) {
             Ok(outcome) => return Ok(outcome),
             // Once cancelled, what fails does so because of that.
             Err(_) if cancel.is_cancelled() => return Err(EngineError::cancelled()),
             // What a cached step has made is leased when somebody needs it, and may have been pruned by then. What is made
             // again stays.
             Err(error) if error.is_pruned() && attempts < ATTEMPTS => {
-                let message = "another process pruned the store meanwhile; building again".to_owned();
-                events.event(Event::Warning { message, span: None });
+                warn("another process pruned the store meanwhile; building again".to_owned());
             }
+            // People were told. Each time there is one layer less to count on.
+            Err(error) if error.is_lost() => attempts = 0,
             Err(error) => return Err(error.explain_full_disk(engine.store().root())),
         }
     }
@@ -108,6 +126,7 @@ fn build(
     events: &dyn EventSink,
     redaction: &Redaction,
     cancel: &CancelToken,
+    remote_caches: &RemoteCaches,
     numbers: &Arc<AtomicU32>,
 ) -> Result<BuildOutcome, EngineError> {
     let (started, began) = (Instant::now(), SystemTime::now());
@@ -160,6 +179,9 @@ fn build(
         steps: Steps::numbered_by(Arc::clone(numbers)),
         selections: SelectionCache::default(),
         found: Mutex::default(),
+        results: Mutex::default(),
+        remote_caches,
+        internal_steps: AtomicU32::new(0),
         secrets: &request.secrets,
         redaction,
         cleared_mounts: request.no_cache_mounts.then(Mutex::default),
@@ -191,6 +213,7 @@ fn build(
     let attestor = Attestor::new(&build, request);
     let built = export::Built { images, multi_platform: plan.multi_platform, names, attestor };
     let exported = export::run(&build, built, &request.outputs)?;
+    remote_cache::export(&build, &request.cache_to, &targets)?;
     Ok(BuildOutcome {
         config: exported.config,
         manifest: exported.manifest,
@@ -212,7 +235,15 @@ impl Build<'_> {
     pub(crate) fn materials(&self) -> HashMap<VertexId, String> {
         lock(&self.materials).clone()
     }
+
+    /// The number of a step that belongs to no vertex and to no output.
+    pub(crate) fn next_internal_id(&self) -> StepId {
+        self.steps.internal_id(OUTPUTS + self.internal_steps.fetch_add(1, Ordering::Relaxed))
+    }
 }
+
+/// No build has more outputs.
+const OUTPUTS: u32 = 1 << 16;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

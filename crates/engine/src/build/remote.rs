@@ -39,7 +39,7 @@ impl Build<'_> {
 
     fn remote(&self, vertex: VertexId, remote: Remote, fetched: bool) -> Result<Output, EngineError> {
         if !fetched && remote.layer_if_here().map_err(EngineError::store)?.is_some() {
-            self.tell_cached(vertex, None);
+            self.tell_cached(vertex, None, None);
         }
         Ok(Output::Snapshot(Snapshot::of_remote(remote, vertex)))
     }

@@ -10,7 +10,7 @@ use kiln_graph::Copy;
 use kiln_layer::Tree;
 use kiln_solver::FileListing;
 use kiln_sources::local::LocalContext;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Memos of the digests of paths in snapshots.
@@ -34,6 +34,16 @@ pub(crate) trait Selections {
 pub(crate) struct SelectionCache {
     by_key: Mutex<HashMap<ContentDigest, Arc<Selection>>>,
     by_digest: Mutex<HashMap<ContentDigest, Arc<Selection>>>,
+    /// Digests of what was taken from snapshots, by tree and copy: whoever looks in a remote cache for what was built of it must not
+    /// need the files.
+    of_snapshots: Mutex<BTreeMap<ContentDigest, ContentDigest>>,
+}
+
+impl SelectionCache {
+    /// The digests of what was taken from snapshots.
+    pub(crate) fn of_snapshots(&self) -> Vec<(ContentDigest, ContentDigest)> {
+        lock(&self.of_snapshots).iter().map(|(key, digest)| (*key, *digest)).collect()
+    }
 }
 
 impl Build<'_> {
@@ -92,12 +102,29 @@ impl Selections for Build<'_> {
             Output::Context(local) => return Ok(self.select_from_context(local, copy)?.digest),
             Output::Snapshot(snapshot) => snapshot,
         };
-        let store = self.engine.store();
         let key = selection_key(snapshot.content.as_bytes(), copy);
+        let digest = self.snapshot_selection(&key, snapshot, copy)?;
+        lock(&self.selections.of_snapshots).insert(key, digest);
+        Ok(digest)
+    }
+}
+
+impl Build<'_> {
+    fn snapshot_selection(
+        &self,
+        key: &ContentDigest,
+        snapshot: &Snapshot,
+        copy: &Copy,
+    ) -> Result<ContentDigest, EngineError> {
+        let store = self.engine.store();
         if let Some(value) = store.memo(MEMO_SELECTION, key.as_bytes()).map_err(EngineError::store)?
             && let Ok(bytes) = <[u8; 32]>::try_from(&value[..])
         {
             return Ok(ContentDigest::from_bytes(bytes));
+        }
+        // What another machine says is good for this build, as its records are, but is no memo: that would outlive the trust.
+        if let Some(digest) = self.find_selection(key) {
+            return Ok(digest);
         }
         let realized = self.realize(snapshot)?;
         let digest = self.select_from_snapshot(snapshot, realized.tree.as_ref(), copy)?.digest;

@@ -1,36 +1,27 @@
 //! The solver's worker: keys, records and execution of the vertices of a build.
 
-use super::step::{EarlierRun, Made, Ran, StepContext, stage};
-use super::{Build, dockerfile};
+use super::record::StepRecord;
+use super::step::{EarlierRun, Made, StepContext, stage};
+use super::{Build, StepResult, dockerfile};
 use crate::error::{EngineError, ErrorKind, Place};
 use crate::event::Event;
 use crate::history::HIDDEN;
 use crate::ops::file::Earlier;
 use crate::ops::{exec, file};
-use crate::snapshot::{Output, Snapshot};
+use crate::remote_cache::AwayLayer;
+use crate::snapshot::{Output, OwnLayer, Snapshot};
 use kiln_digest::{CacheKey, ContentDigest};
 use kiln_dockerfile::rules::is_secret_name;
 use kiln_graph::{CacheDirectory, Op, Source, VertexId};
 use kiln_lower::without_credentials_in;
 use kiln_solver::{Change, FileListing, KeyParts, LastRun, PartValue, Prepared, Reason, Worker, step_content};
 use kiln_sources::image::BaseImage;
-use kiln_store::StepLock;
-use serde::{Deserialize, Serialize};
+use kiln_store::{LayerId, StepLock};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Memos of what a step at a position was made from last time.
 const MEMO_POSITION: &str = "position";
-
-/// What the store keeps under a step's key; the layer is beside it.
-#[derive(Serialize, Deserialize)]
-struct StepRecord {
-    diff: ContentDigest,
-    duration: Duration,
-    /// The automatic caches that the step had. The layer may lack these directories.
-    injected: Vec<CacheDirectory>,
-    ran: Option<Ran>,
-}
 
 impl Build<'_> {
     /// Says how many steps there will be.
@@ -49,7 +40,7 @@ impl Build<'_> {
                 let base = Arc::new(BaseImage::new(resolution, self.engine.registry().clone()));
                 // An image without layers has nothing to pull.
                 if base.layers_if_here().map_err(EngineError::store)?.is_some() {
-                    self.tell_cached(vertex, None);
+                    self.tell_cached(vertex, None, None);
                 }
                 Ok(Output::Snapshot(Snapshot::of_image(base, vertex)))
             }
@@ -58,12 +49,13 @@ impl Build<'_> {
         }
     }
 
-    pub(super) fn tell_cached(&self, id: VertexId, saved: Option<Duration>) {
+    /// Says that a step has its result, which may be in the cache of another machine that people know by a name.
+    pub(super) fn tell_cached(&self, id: VertexId, saved: Option<Duration>, from: Option<String>) {
         let vertex = self.graph.vertex(id);
         let name = vertex.label.name.clone();
         self.define(id);
         self.steps.count_cached();
-        self.events.event(Event::StepCached { step: self.steps.id(id), name, stage: stage(vertex), saved });
+        self.events.event(Event::StepCached { step: self.steps.id(id), name, stage: stage(vertex), saved, from });
     }
 
     /// Says what a step is, before anything else is said of it.
@@ -123,8 +115,7 @@ impl Build<'_> {
     /// What the step at this position changed when it last ran.
     fn last_diff(&self, id: VertexId) -> Option<ContentDigest> {
         let last = self.last_run(id)?;
-        let record = self.engine.store().record(&last.key).ok()??;
-        postcard::from_bytes::<StepRecord>(&record.value).ok().map(|record| record.diff)
+        StepRecord::find(self.engine.store(), &last.key).ok()?.map(|(_, record)| record.diff)
     }
 
     fn base_of(&self, id: VertexId, inputs: &[Output]) -> Option<Snapshot> {
@@ -149,9 +140,8 @@ impl Build<'_> {
     /// The last run of the step at this position, if the next one may go on from what it left.
     pub(super) fn earlier_run(&self, id: VertexId) -> Option<EarlierRun> {
         let last = self.last_run(id)?;
-        let record = self.engine.store().record(&last.key).ok()??;
-        let StepRecord { ran, .. } = postcard::from_bytes(&record.value).ok()?;
-        Some(EarlierRun { layer: record.layer?, ran: ran? })
+        let (layer, record) = StepRecord::find(self.engine.store(), &last.key).ok()??;
+        Some(EarlierRun { layer, ran: record.ran? })
     }
 
     fn make(&self, id: VertexId, inputs: &[Output]) -> Result<Made, EngineError> {
@@ -210,18 +200,14 @@ impl Worker for Build<'_> {
     }
 
     fn find(&self, vertex: VertexId, key: &CacheKey, inputs: &[Output]) -> Result<Option<Output>, EngineError> {
-        let Some(record) = self.engine.store().record(key).map_err(EngineError::store)? else { return Ok(None) };
-        let (Some(layer), Ok(value)) = (record.layer, postcard::from_bytes::<StepRecord>(&record.value)) else {
-            return Ok(None);
-        };
-        if !self.gets_all(vertex, &value.injected) {
-            return Ok(None);
+        let here = StepRecord::find(self.engine.store(), key).map_err(EngineError::store)?;
+        if let Some((layer, record)) = here.filter(|(_, record)| self.gets_all(vertex, &record.injected)) {
+            self.tell_cached(vertex, Some(record.duration), None);
+            return Ok(Some(self.found_here(vertex, key, layer, &record, inputs)));
         }
-        self.tell_cached(vertex, Some(value.duration));
-        let step = self.steps.id(vertex);
-        self.events.event(Event::StepMade { step, layer: layer.to_string(), same: false });
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).push((*key, layer));
-        Ok(Some(self.output(vertex, inputs, layer, &value.diff)))
+        let Some(away) = self.find_away(key, &|step| self.gets_all(vertex, &step.injected)) else { return Ok(None) };
+        self.tell_cached(vertex, Some(away.step().duration()), Some(away.place()));
+        self.found_away(vertex, key, away, inputs).map(Some)
     }
 
     fn lock(&self, key: &CacheKey) -> Result<StepLock, EngineError> {
@@ -258,8 +244,7 @@ impl Worker for Build<'_> {
         let kept = made.and_then(|made| {
             let Made { diff, injected, ran, .. } = &made;
             let record = StepRecord { diff: *diff, duration, injected: injected.clone(), ran: ran.clone() };
-            let value = postcard::to_stdvec(&record).expect("a record is plain data");
-            self.engine.store().put_record(key, &value, Some(made.layer)).map_err(EngineError::store)?;
+            record.keep(self.engine.store(), key, made.layer).map_err(EngineError::store)?;
             Ok(made)
         });
         let error = kept.as_ref().err().map(ToString::to_string);
@@ -268,7 +253,7 @@ impl Worker for Build<'_> {
         let same = before == Some(made.diff);
         self.events.event(Event::StepMade { step, layer: made.layer.to_string(), same });
         self.steps.count_ran();
-        Ok(self.output(vertex, inputs, made.layer, &made.diff))
+        Ok(self.output(vertex, key, OwnLayer::Here(made.layer), &made.diff, inputs))
     }
 
     fn last_run(&self, vertex: VertexId) -> Option<LastRun> {
@@ -310,7 +295,50 @@ impl Build<'_> {
         }
     }
 
-    fn output(&self, vertex: VertexId, inputs: &[Output], layer: kiln_store::LayerId, diff: &ContentDigest) -> Output {
+    /// A result that is in the store.
+    fn found_here(
+        &self,
+        vertex: VertexId,
+        key: &CacheKey,
+        layer: LayerId,
+        record: &StepRecord,
+        inputs: &[Output],
+    ) -> Output {
+        let step = self.steps.id(vertex);
+        self.events.event(Event::StepMade { step, layer: layer.to_string(), same: false });
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).push((*key, layer));
+        self.output(vertex, key, OwnLayer::Here(layer), &record.diff, inputs)
+    }
+
+    /// A result that a remote cache has; its layer may well be here.
+    fn found_away(
+        &self,
+        vertex: VertexId,
+        key: &CacheKey,
+        away: AwayLayer,
+        inputs: &[Output],
+    ) -> Result<Output, EngineError> {
+        let (store, record) = (self.engine.store(), away.step().record());
+        match store.layer_of_content(record.diff).map_err(EngineError::store)? {
+            Some(layer) => {
+                record.keep(store, key, layer).map_err(EngineError::store)?;
+                Ok(self.found_here(vertex, key, layer, &record, inputs))
+            }
+            None => Ok(self.output(vertex, key, OwnLayer::Away(Arc::new(away)), &record.diff, inputs)),
+        }
+    }
+
+    /// The base with one more layer on top.
+    fn output(
+        &self,
+        vertex: VertexId,
+        key: &CacheKey,
+        layer: OwnLayer,
+        diff: &ContentDigest,
+        inputs: &[Output],
+    ) -> Output {
+        let result = StepResult { key: *key, layer: layer.clone() };
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex, result);
         let base = self.base_of(vertex, inputs);
         let content = step_content(base.as_ref().map(|base| &base.content), diff);
         Output::Snapshot(base.unwrap_or_else(Snapshot::empty).with_layer(layer, content))

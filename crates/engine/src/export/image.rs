@@ -30,13 +30,22 @@ pub(crate) struct Image {
 pub(super) struct Exporting<'a> {
     build: &'a Build<'a>,
     pub(super) image: Image,
+    /// The layers that steps made, which are all here.
+    own: Vec<LayerId>,
     /// The config with times, and the diff ids of the layers that were made here.
     completed: Option<(ImageConfig, Vec<Digest>)>,
 }
 
 impl<'a> Exporting<'a> {
-    pub(super) fn new(build: &'a Build<'a>, image: Image) -> Self {
-        Self { build, image, completed: None }
+    /// Fetches the layers that steps of other machines made.
+    pub(super) fn new(build: &'a Build<'a>, image: Image) -> Result<Self, EngineError> {
+        let own = build.own_layers(&image.snapshot)?;
+        Ok(Self { build, image, own, completed: None })
+    }
+
+    /// The layers that steps made.
+    pub(super) fn own_layers(&self) -> &[LayerId] {
+        &self.own
     }
 
     fn store(&self) -> &'a Store {
@@ -69,7 +78,7 @@ impl<'a> Exporting<'a> {
         let base = self.image.snapshot.base().map_or(0, |image| image.config().history.len());
         let mut own = config.history.split_off(base.min(config.history.len()));
         align_history(&mut config.history, self.base_diff_ids().len());
-        let mut layers = self.image.snapshot.own_layers().iter();
+        let mut layers = self.own.iter();
         let mut latest = config.history.iter().rev().find_map(|entry| entry.created.clone());
         for entry in &mut own {
             if !entry.empty_layer
@@ -79,7 +88,7 @@ impl<'a> Exporting<'a> {
             }
             entry.created.clone_from(&latest);
         }
-        align_history(&mut own, self.image.snapshot.own_layers().len());
+        align_history(&mut own, self.own.len());
         if let Some(epoch) = self.image.source_date_epoch {
             let time = jiff::Timestamp::from_second(epoch).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string();
             own.iter_mut().for_each(|entry| entry.created = Some(time.clone()));
@@ -99,7 +108,7 @@ impl<'a> Exporting<'a> {
     pub(super) fn complete(&mut self) -> Result<&(ImageConfig, Vec<Digest>), EngineError> {
         if self.completed.is_none() {
             let mut own = Vec::new();
-            for layer in self.image.snapshot.own_layers() {
+            for layer in &self.own {
                 let diff_id = kiln_exporters::diff_id(self.store(), *layer, &self.build.cancel.flag());
                 own.push(diff_id.map_err(EngineError::pack)?);
             }
@@ -119,7 +128,7 @@ impl<'a> Exporting<'a> {
             },
             None => Vec::new(),
         };
-        layers.extend(self.image.snapshot.own_layers());
+        layers.extend(&self.own);
         Ok(layers)
     }
 
@@ -182,7 +191,7 @@ impl<'a> Exporting<'a> {
                 }));
             }
         }
-        for id in self.image.snapshot.own_layers() {
+        for id in &self.own {
             let diff_id = self.store().layer(*id).map_err(EngineError::store)?.and_then(|layer| layer.diff_id);
             layers.push(LayerSource::Layer { id: *id, diff_id, tar: self.tar(options) });
         }

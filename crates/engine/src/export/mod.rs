@@ -151,12 +151,15 @@ pub(crate) fn run(build: &Build<'_>, built: Built<'_>, outputs: &[Output]) -> Re
     if outputs.iter().all(|output| *output == Output::CacheOnly) {
         return Ok(Exported::default());
     }
-    let lease = build.engine.store().lease(&layers_to_read(build, &built, outputs)?).map_err(EngineError::store)?;
+    let index = built.has_index();
     let Built { images, multi_platform, names, attestor } = built;
     let provenance = attestor.as_ref().and_then(|attestor| attestor.provenance(&images[0]));
+    let images = images.into_iter().map(|image| Exporting::new(build, image)).collect::<Result<Vec<_>, _>>()?;
+    let lease = layers_to_read(build, &images, index, outputs)?;
+    let lease = build.engine.store().lease(&lease).map_err(EngineError::store)?;
     let mut exporter = Exporter {
         build,
-        images: images.into_iter().map(|image| Exporting::new(build, image)).collect(),
+        images,
         multi_platform,
         names,
         attestor,
@@ -185,9 +188,14 @@ fn stays_unpacked(output: &Output, index: bool) -> bool {
 
 /// The layers whose files an output needs. An image that stays in kiln's own store needs but their diff ids, and to lease what nobody
 /// reads would make a build in which nothing changed write to the store.
-fn layers_to_read(build: &Build<'_>, built: &Built<'_>, outputs: &[Output]) -> Result<Vec<LayerId>, EngineError> {
-    let layers: Vec<LayerId> = built.images.iter().flat_map(|image| image.snapshot.own_layers()).copied().collect();
-    let mut read = outputs.iter().any(|output| !stays_unpacked(output, built.has_index()));
+fn layers_to_read(
+    build: &Build<'_>,
+    images: &[Exporting<'_>],
+    index: bool,
+    outputs: &[Output],
+) -> Result<Vec<LayerId>, EngineError> {
+    let layers: Vec<LayerId> = images.iter().flat_map(Exporting::own_layers).copied().collect();
+    let mut read = outputs.iter().any(|output| !stays_unpacked(output, index));
     for layer in &layers {
         let layer = build.engine.store().layer(*layer).map_err(EngineError::store)?;
         read |= layer.is_none_or(|layer| layer.diff_id.is_none());

@@ -70,6 +70,9 @@ pub struct StepRecord {
     /// The commands that it got automatic caches for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub auto_caches: Vec<String>,
+    /// The remote cache that had its result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// The layer that it made or found in the store.
     #[serde(default)]
     pub layer: Option<String>,

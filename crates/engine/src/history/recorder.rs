@@ -138,12 +138,13 @@ impl State {
                 record.stage.clone_from(stage);
                 record.started = now;
             }
-            Event::StepCached { step, name, stage, saved } => {
+            Event::StepCached { step, name, stage, saved, from } => {
                 let record = &mut self.step(*step).record;
                 record.name.clone_from(name);
                 record.stage.clone_from(stage);
                 (record.started, record.duration) = (now, micros(saved.unwrap_or_default()));
                 record.end = StepEnd::Cached;
+                record.from.clone_from(from);
             }
             Event::StepWhy { step, reason } => self.step(*step).record.reason = Some(reason.clone()),
             Event::StepMade { step, layer, same } => {

@@ -1,6 +1,7 @@
 //! The options of `kiln build`: those of `docker buildx build` under the same names, as far as kiln has them.
 
 use super::attest;
+use super::caches;
 use super::contexts;
 use super::output;
 use super::steps::StepArgs;
@@ -10,7 +11,7 @@ use crate::progress::ModeChoice;
 use crate::values;
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use kiln_engine::{Annotation, AutoCacheMode, NamedContextSource};
+use kiln_engine::{Annotation, AutoCacheMode, CacheExport, CacheImport, NamedContextSource};
 use kiln_graph::Platform;
 use std::path::PathBuf;
 
@@ -62,6 +63,14 @@ pub(crate) struct BuildArgs {
     /// [default: safe]
     #[arg(long, value_name = "off|safe|all", value_parser = values::auto_cache)]
     pub(super) auto_cache: Option<AutoCacheMode>,
+    /// A cache of other machines to look in: type=registry|local|s3|inline[,ATTRIBUTE=VALUE,...], or the reference of
+    /// one in a registry; of several, the first that has a step
+    #[arg(long = "cache-from", value_name = "CACHE", value_parser = caches::import)]
+    pub(super) cache_from: Vec<Vec<CacheImport>>,
+    /// Where to leave what this build makes, cache mounts included, for other machines:
+    /// type=registry|local|s3|inline[,mode=min|max][,ATTRIBUTE=VALUE,...]
+    #[arg(long = "cache-to", value_name = "CACHE", value_parser = caches::export)]
+    pub(super) cache_to: Vec<Vec<CacheExport>>,
     /// Ask registries again for every base image
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false")]
     #[arg(default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_parser = BoolishValueParser::new())]

@@ -2,6 +2,7 @@
 
 mod args;
 mod attest;
+pub(super) mod caches;
 pub(super) mod contexts;
 pub(super) mod output;
 pub(super) mod request;

@@ -66,6 +66,8 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
         ssh,
         attestations,
         outputs,
+        cache_from: args.cache_from.into_iter().flatten().collect(),
+        cache_to: args.cache_to.into_iter().flatten().collect(),
     })
 }
 

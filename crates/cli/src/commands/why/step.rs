@@ -24,10 +24,9 @@ pub(super) fn render(build: &BuildRecord, step: &StepRecord) -> String {
     let mut out = format!("#{} {}", step.number, tree::line(step));
     match (step.end, &step.reason) {
         (StepEnd::Cached, _) => {
-            out.push_str(&format!(
-                "  cached; running it takes {}\n",
-                human::duration(Duration::from_micros(step.duration))
-            ));
+            let from = step.from.iter().map(|place| format!(" from {}", text::message(place))).collect::<String>();
+            let duration = human::duration(Duration::from_micros(step.duration));
+            out.push_str(&format!("  cached{from}; running it takes {duration}\n"));
         }
         (_, Some(Reason::Changed(changes))) => changes.iter().for_each(|change| all(change, &mut out)),
         (_, Some(reason)) => out.push_str(&format!("  {reason}\n")),

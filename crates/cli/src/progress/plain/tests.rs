@@ -36,8 +36,13 @@ fn a_build() {
         step: StepId(step),
         reason: Reason::Changed(vec![Change::Input { part: String::new(), said: said.into() }]),
     };
-    let cached =
-        Event::StepCached { step: StepId(1), name: "[builder 2/4] WORKDIR /app".into(), stage: None, saved: None };
+    let cached = Event::StepCached {
+        step: StepId(1),
+        name: "[builder 2/4] WORKDIR /app".into(),
+        stage: None,
+        saved: None,
+        from: None,
+    };
     let text = render(&[
         (0, Event::Planned { steps: 4 }),
         (1, started(0, "[builder 1/4] FROM golang:1.25")),

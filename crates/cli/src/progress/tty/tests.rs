@@ -100,7 +100,8 @@ fn begun() -> Session {
     let mut session = Session::new();
     session.event(0, &Event::Planned { steps: 4 });
     let name = "[builder 1/4] FROM golang:1.25-trixie@sha256:0123456789".to_owned();
-    session.event(1, &Event::StepCached { step: StepId(0), name, stage: Some("builder".into()), saved: None });
+    session
+        .event(1, &Event::StepCached { step: StepId(0), name, stage: Some("builder".into()), saved: None, from: None });
     let changed = Change::Input { part: String::new(), said: "main.go changed".into() };
     session.event(2, &Event::StepWhy { step: StepId(1), reason: Reason::Changed(vec![changed]) });
     session.event(2, &started(1, "[builder 2/4] COPY . ."));
