@@ -24,7 +24,7 @@ pub(crate) struct Contexts {
     /// What the main context is known by from build to build.
     main: String,
     /// The main context, if it came from elsewhere.
-    tree: Option<ContextTree>,
+    tree: Option<Box<ContextTree>>,
     open: HashMap<String, Arc<LocalContext>>,
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum MainContext {
     /// In a directory of the user's.
     Directory(PathBuf),
     /// In the store.
-    Tree(ContextTree),
+    Tree(Box<ContextTree>),
 }
 
 /// A context that came from elsewhere.
@@ -91,8 +91,8 @@ pub(crate) fn load(request: &BuildRequest, loading: &Loading<'_>) -> Result<Main
             tree("-", layer, content)
         }
     };
-    tree.held = Some(Realized::new(loading.engine.store(), tree.snapshot.own_layers().to_vec())?);
-    Ok(MainContext::Tree(tree))
+    tree.held = Some(Realized::new(loading.engine.store(), tree.layer.into_iter().collect())?);
+    Ok(MainContext::Tree(Box::new(tree)))
 }
 
 fn directory(directory: &Path) -> Result<PathBuf, EngineError> {
