@@ -19,7 +19,9 @@ fn compiled(go: &Path, project: &Path, cache: &Path) -> usize {
     let mut command = Command::new(go.join("bin/go"));
     command.args(["build", "-x", "-buildvcs=false", "-o", "app", "."]).current_dir(project).env_clear();
     command.env("GOCACHE", cache).env("GOPATH", project.join("gopath")).env("HOME", project);
-    command.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0").env("PATH", "/usr/bin:/bin").env("TMPDIR", project);
+    command.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0").env("PATH", "/usr/bin:/bin");
+    // Go ignores a module that is right in the directory for temporary files.
+    command.env("TMPDIR", cache.parent().expect("a parent"));
     let output = command.output().expect("go runs");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
