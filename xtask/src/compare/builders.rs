@@ -35,6 +35,13 @@ pub(super) struct Builders {
 /// The archive, or what the builder said when it failed.
 pub(super) type Built = std::result::Result<PathBuf, String>;
 
+/// Whether Docker may take what it has built before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cache {
+    Used,
+    Unused,
+}
+
 /// A case ready to be built.
 pub(super) struct Prepared<'a> {
     case: &'a Case,
@@ -68,10 +75,13 @@ impl Builders {
         self.build(prepared, command, "kiln", prepared.dockerfile())
     }
 
-    pub(super) fn docker(&self, prepared: &Prepared<'_>) -> Result<Built> {
+    pub(super) fn docker(&self, prepared: &Prepared<'_>, cache: Cache) -> Result<Built> {
         let mut command = self.docker.client();
         // kiln writes no attestations unless asked to; its default network is the host's.
         command.args(["buildx", "build", "--progress", "plain", "--network", "host", "--provenance=false"]);
+        if cache == Cache::Unused {
+            command.arg("--no-cache");
+        }
         let file = match prepared.dockerfile() {
             Some(path) => Some(without_syntax(&path, &prepared.own)?),
             None => None,

@@ -15,6 +15,9 @@ const SHOWN: usize = 20;
 pub(super) enum Verdict {
     /// The images are the same, or both builders refuse as the case says.
     Same,
+    /// The images are the same once Docker has built the case again, without its cache; how its first one differed.
+    #[serde(serialize_with = "found")]
+    SameAgain(Vec<String>),
     /// The images differ, or only one builder made one.
     #[serde(serialize_with = "found")]
     Differs(Vec<String>),
@@ -54,7 +57,7 @@ impl Verdict {
     /// Whether it is as it should be.
     pub(super) fn is_expected(&self) -> bool {
         match self {
-            Self::Same | Self::Deliberate { .. } | Self::Newer(_) => true,
+            Self::Same | Self::SameAgain(_) | Self::Deliberate { .. } | Self::Newer(_) => true,
             Self::BothRefuse { wanted, .. } => *wanted,
             _ => false,
         }
@@ -62,7 +65,7 @@ impl Verdict {
 
     fn word(&self) -> &'static str {
         match self {
-            Self::Same => "same",
+            Self::Same | Self::SameAgain(_) => "same",
             Self::Differs(_) | Self::Unlisted(_) | Self::NoDifference | Self::NotRefused => "differs",
             Self::Deliberate { .. } => "deliberate",
             Self::BothRefuse { .. } | Self::OtherReason { .. } => "refused",
@@ -82,6 +85,10 @@ impl Verdict {
         };
         match self {
             Self::Same => {}
+            Self::SameAgain(first) => {
+                line("Docker's first build differed from this and from its second one:");
+                shown(first, &mut line);
+            }
             Self::Differs(found) => shown(found, &mut line),
             Self::Deliberate { reason, .. } => line(reason),
             Self::Unlisted(found) => {
