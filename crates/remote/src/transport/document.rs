@@ -35,7 +35,8 @@ impl Documents {
         Self::cut(manifest, BLOBS_MAX)
     }
 
-    fn cut(manifest: &CacheManifest, most: usize) -> Self {
+    /// With at most so many blobs in each manifest.
+    pub(super) fn cut(manifest: &CacheManifest, most: usize) -> Self {
         let config = manifest.to_json();
         let config_ref = descriptor(&BlobRef::of_bytes(&config), CONFIG_TYPE);
         let blobs: Vec<_> =

@@ -4,6 +4,9 @@
 //!
 //! A registry deletes what no manifest names by itself, or when its owner says so.
 
+#[cfg(test)]
+mod tests;
+
 use super::document::{self, Documents, blob_of, config_of, first_child};
 use super::inline::{self, Inline};
 use super::{Blobs, Collected, Remote};
@@ -97,6 +100,22 @@ impl Registry {
         };
         Ok(self.client.push_blob(self.reference.repository(), &upload)?)
     }
+
+    /// Puts the documents of a cache, the one that stands for all at last.
+    fn put(&self, documents: &Documents) -> Result<(), RemoteError> {
+        // The registry itself sees to it that all blobs of a manifest are there, and all manifests of an index.
+        self.push(&BlobRef::of_bytes(&documents.config), BlobSource::Bytes(documents.config.as_slice().into()))?;
+        let repository = self.reference.repository();
+        if documents.index.is_some() {
+            for bytes in &documents.manifests {
+                let digest = BlobRef::of_bytes(bytes).digest;
+                self.client.push_manifest(&repository.with_digest(digest), &MediaType::ImageManifest, bytes)?;
+            }
+        }
+        let (bytes, media_type) = documents.root();
+        self.client.push_manifest(&self.reference, &media_type, bytes)?;
+        Ok(())
+    }
 }
 
 impl Blobs for Registry {
@@ -147,19 +166,7 @@ impl Remote for Registry {
     }
 
     fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {
-        let documents = Documents::of(manifest);
-        // The registry itself sees to it that all blobs of a manifest are there, and all manifests of an index.
-        self.push(&BlobRef::of_bytes(&documents.config), BlobSource::Bytes(documents.config.as_slice().into()))?;
-        let repository = self.reference.repository();
-        if documents.index.is_some() {
-            for bytes in &documents.manifests {
-                let digest = BlobRef::of_bytes(bytes).digest;
-                self.client.push_manifest(&repository.with_digest(digest), &MediaType::ImageManifest, bytes)?;
-            }
-        }
-        let (bytes, media_type) = documents.root();
-        self.client.push_manifest(&self.reference, &media_type, bytes)?;
-        Ok(())
+        self.put(&Documents::of(manifest))
     }
 
     fn collect_garbage(&self, _: Duration) -> Result<Collected, RemoteError> {
