@@ -20,7 +20,7 @@ pub(crate) const MAX_CHUNK: usize = 256 * 1024;
 /// How files are cut.
 const FILES: Sizes = Sizes { whole: 128 * 1024, min: 16 * 1024, average: 64 * 1024, max: MAX_CHUNK };
 /// How listings are cut: a few lines change here and there.
-const LISTINGS: Sizes = Sizes { whole: 0, min: 4 * 1024, average: 16 * 1024, max: 64 * 1024 };
+const LISTINGS: Sizes = Sizes { whole: 0, min: 1024, average: 4 * 1024, max: 16 * 1024 };
 /// So much of a file is in memory at once.
 const WINDOW: usize = 1024 * 1024;
 
