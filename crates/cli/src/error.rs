@@ -54,6 +54,14 @@ pub(crate) enum CliError {
     /// A command that asked and got no for an answer.
     #[error("nothing was removed")]
     Declined,
+    /// A registry does not take the credentials that are to be stored.
+    #[error("`{registry}` does not take this username and password: {reason}")]
+    LoginRefused {
+        /// The registry.
+        registry: String,
+        /// What it says.
+        reason: String,
+    },
     /// A registry refused, or cannot be reached.
     #[error("{0}")]
     Registry(RegistryError),
@@ -106,7 +114,7 @@ impl CliError {
                 ExitStatus::INTERNAL
             }
             Self::Cancelled(status) => *status,
-            Self::Registry(_) => ExitStatus::NETWORK,
+            Self::Registry(_) | Self::LoginRefused { .. } => ExitStatus::NETWORK,
             Self::Declined | Self::Credentials(_) => ExitStatus::FAILED,
             Self::Engine(error) => error.kind.into(),
         }

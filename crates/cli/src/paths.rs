@@ -23,7 +23,12 @@ pub(crate) fn root(globals: &Globals) -> Result<PathBuf, CliError> {
                 .hint("choose a directory with `--root DIR`")
         })?,
     };
-    Ok(absolute(&path))
+    let path = absolute(&path);
+    if let Some(file) = path.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir()) {
+        let message = format!("the store cannot be in `{}`: `{}` is not a directory", path.display(), file.display());
+        return Err(UsageError::new(message).hint("`--root DIR` and `KILN_ROOT` say where it is").into());
+    }
+    Ok(path)
 }
 
 /// The configuration file; `None` where there is no place to look for one.

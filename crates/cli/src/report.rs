@@ -36,6 +36,10 @@ fn render(error: &CliError, paint: Paint, debug: bool) -> String {
     let mut report = Report { paint, text: String::new(), hints: Vec::new(), said: String::new() };
     match error {
         CliError::Engine(engine) => report.engine(engine),
+        CliError::LoginRefused { .. } => report.simple(
+            &error.to_string(),
+            Some("check both; many registries want an access token in place of the password"),
+        ),
         CliError::Usage(UsageError { message, hint, .. }) => report.simple(message, hint.as_deref()),
         CliError::Stdout(source) if source.kind() == std::io::ErrorKind::BrokenPipe => return String::new(),
         CliError::Cancelled(_) => report.line(Look::Failed, "cancelled", ""),

@@ -4,6 +4,7 @@ use crate::error::UsageError;
 use crate::values;
 use clap::Args;
 use kiln_graph::Resources;
+use std::ops::RangeInclusive;
 
 /// Docker's least, below which no shell starts.
 const MIN_MEMORY: u64 = 6 << 20;
@@ -27,10 +28,10 @@ pub(crate) struct ResourceArgs {
     #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1_000..))]
     cpu_quota: Option<u64>,
     /// The processors that it may use, for instance 0-2,5
-    #[arg(long, value_name = "LIST", value_parser = list)]
+    #[arg(long, value_name = "LIST", value_parser = processors)]
     cpuset_cpus: Option<String>,
     /// The memory nodes that it may use, for instance 0-1
-    #[arg(long, value_name = "LIST", value_parser = list)]
+    #[arg(long, value_name = "LIST", value_parser = memory_nodes)]
     cpuset_mems: Option<String>,
 }
 
@@ -82,18 +83,36 @@ fn memory_swap(text: &str) -> Result<i64, UsageError> {
     i64::try_from(values::size(text)?).map_err(|_| UsageError::new(format!("bad size `{text}`")))
 }
 
-/// Numbers and ranges of numbers, separated by commas.
-fn list(text: &str) -> Result<String, UsageError> {
-    let number = |text: &str| text.parse::<u32>().ok();
-    let good = text.split(',').all(|part| match part.split_once('-') {
-        Some((first, last)) => number(first).zip(number(last)).is_some_and(|(first, last)| first <= last),
-        None => number(part).is_some(),
-    });
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err(UsageError::new(format!("bad list `{text}`")).hint("for example `0-2,5`"))
+fn processors(text: &str) -> Result<String, UsageError> {
+    list(text, "processor", "/sys/devices/system/cpu/online")
+}
+
+fn memory_nodes(text: &str) -> Result<String, UsageError> {
+    list(text, "memory node", "/sys/devices/system/node/online")
+}
+
+/// A list of what this machine has, as far as the file tells.
+fn list(text: &str, what: &str, online: &str) -> Result<String, UsageError> {
+    let asked =
+        ranges(text).ok_or_else(|| UsageError::new(format!("bad list `{text}`")).hint("for example `0-2,5`"))?;
+    let online = std::fs::read_to_string(online).unwrap_or_default();
+    let Some(there) = ranges(online.trim()) else { return Ok(text.to_owned()) };
+    let is_there = |number: &u32| there.iter().any(|range| range.contains(number));
+    match asked.into_iter().find_map(|mut range| range.find(|number| !is_there(number))) {
+        None => Ok(text.to_owned()),
+        Some(missing) => Err(UsageError::new(format!("there is no {what} {missing} in `{text}`"))
+            .hint(format!("this machine has `{}`", online.trim()))),
     }
+}
+
+/// Numbers and ranges of numbers, separated by commas.
+fn ranges(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last).then_some(first..=last)
+    };
+    text.split(',').map(range).collect()
 }
 
 #[cfg(test)]
@@ -102,12 +121,21 @@ mod tests {
 
     #[test]
     fn lists() {
+        let online = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&online, "0-3,5\n").unwrap();
+        let check = |text: &str| list(text, "thing", online.path().to_str().unwrap());
         for good in ["0", "0-3", "0,2", "0-2,5"] {
-            assert_eq!(list(good).unwrap(), good);
+            assert_eq!(check(good).unwrap(), good);
         }
         for bad in ["", "a", "3-1", "0,", "0-", "-1"] {
-            assert!(list(bad).is_err(), "{bad}");
+            assert_eq!(check(bad).unwrap_err().message, format!("bad list `{bad}`"));
         }
+        for (text, missing) in [("4", 4), ("2-9", 4), ("0-3,5-4294967295", 6)] {
+            let error = check(text).unwrap_err();
+            assert_eq!(error.message, format!("there is no thing {missing} in `{text}`"));
+            assert_eq!(error.hint.as_deref(), Some("this machine has `0-3,5`"));
+        }
+        assert_eq!(list("4000", "thing", "/no/such/file").unwrap(), "4000");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::exit::ExitStatus;
 use crate::{report, terminal};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::error::Error as _;
+use std::ffi::OsString;
 
 /// Prints what clap says: help and version to standard output, mistakes to standard error.
 pub(crate) fn report(error: &clap::Error) -> ExitStatus {
@@ -25,15 +26,34 @@ pub(crate) fn report(error: &clap::Error) -> ExitStatus {
         _ => {
             let usage = CliError::Usage(explain(error));
             report::print(&usage, false);
-            if command(error) == "run" { ExitStatus::RUN_FAILED } else { usage.status() }
+            if is_run(error, &mut std::env::args_os().skip(1)) { ExitStatus::RUN_FAILED } else { usage.status() }
         }
     }
+}
+
+/// Whether it was `kiln run` that went wrong. For some errors clap does not say which command it was reading, so that the first word
+/// that is no global option is looked at.
+fn is_run(error: &clap::Error, arguments: &mut dyn Iterator<Item = OsString>) -> bool {
+    match command(error).as_str() {
+        "" => {}
+        command => return command == "run",
+    }
+    while let Some(argument) = arguments.next() {
+        if argument == "--root" || argument == "--config" {
+            arguments.next();
+        } else if !argument.as_encoded_bytes().starts_with(b"-") {
+            return argument == "run";
+        }
+    }
+    false
 }
 
 /// What is wrong, and what to do about it.
 fn explain(error: &clap::Error) -> UsageError {
     let argument = text(error, ContextKind::InvalidArg).unwrap_or_default();
-    let option = argument.split([' ', '=', '[']).next().unwrap_or_default();
+    let option = name(&argument);
+    // A positional argument needs no name: the value stands in the message.
+    let prefix = if option.starts_with('-') { format!("`{option}`: ") } else { String::new() };
     let command = command(error);
     let help = format!("`{} --help` lists the options", program(&command));
     match error.kind() {
@@ -67,11 +87,11 @@ fn explain(error: &clap::Error) -> UsageError {
         }
         ErrorKind::ValueValidation => match error.source().and_then(|source| source.downcast_ref::<UsageError>()) {
             Some(UsageError { message, hint, unsupported }) => {
-                UsageError { message: format!("`{option}`: {message}"), hint: hint.clone(), unsupported: *unsupported }
+                UsageError { message: format!("{prefix}{message}"), hint: hint.clone(), unsupported: *unsupported }
             }
             None => {
                 let reason = error.source().map_or_else(|| "not understood".to_owned(), ToString::to_string);
-                UsageError::new(format!("`{option}`: {reason}"))
+                UsageError::new(format!("{prefix}{reason}"))
             }
         },
         ErrorKind::InvalidValue => {
@@ -88,10 +108,7 @@ fn explain(error: &clap::Error) -> UsageError {
         }
         ErrorKind::ArgumentConflict => {
             let other = text(error, ContextKind::PriorArg).unwrap_or_default();
-            UsageError::new(format!(
-                "`{option}` cannot be used together with `{}`",
-                other.split([' ', '=', '[']).next().unwrap_or_default()
-            ))
+            UsageError::new(format!("`{option}` cannot be used together with `{}`", name(&other)))
         }
         ErrorKind::TooManyValues => {
             let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
@@ -103,6 +120,15 @@ fn explain(error: &clap::Error) -> UsageError {
         )
         .hint(help),
     }
+}
+
+/// An option by its name alone, `--tag` of `--tag <NAME[:TAG]>`; a positional argument as people know it, `ID` of `[ID]...`.
+fn name(argument: &str) -> &str {
+    if argument.starts_with('-') {
+        return argument.split([' ', '=', '[']).next().unwrap_or_default();
+    }
+    let one = argument.trim_end_matches("...");
+    one.strip_prefix(['<', '[']).and_then(|name| name.strip_suffix(['>', ']'])).unwrap_or(one)
 }
 
 /// The command that clap was reading, from its usage line: `build`, `cache rm`, or nothing for `kiln` itself.
@@ -128,4 +154,35 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
         other => other.to_string(),
     };
     (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_have_names() {
+        for (argument, expected) in [
+            ("--tag <NAME[:TAG]>", "--tag"),
+            ("--pull[=<BOOL>]", "--pull"),
+            ("<NEW[:TAG]>...", "NEW[:TAG]"),
+            ("[ID]...", "ID"),
+            ("-x", "-x"),
+            ("word", "word"),
+        ] {
+            assert_eq!(name(argument), expected);
+        }
+    }
+
+    #[test]
+    fn run_is_found_behind_global_options() {
+        let error = clap::Error::new(ErrorKind::ValueValidation);
+        let is_run = |line: &str| is_run(&error, &mut line.split_whitespace().map(OsString::from));
+        for line in ["run --network x y", "--root run run x", "--debug --config=c run"] {
+            assert!(is_run(line), "{line}");
+        }
+        for line in ["build run", "--root run build", "--root run", ""] {
+            assert!(!is_run(line), "{line}");
+        }
+    }
 }

@@ -46,8 +46,7 @@ pub(crate) fn auto_cache(text: &str) -> Result<AutoCacheMode, UsageError> {
         "off" => Ok(AutoCacheMode::Off),
         "safe" => Ok(AutoCacheMode::Safe),
         "all" => Ok(AutoCacheMode::All),
-        other => Err(UsageError::new(format!("unknown mode `{other}` of `--auto-cache`"))
-            .hint("expected `off`, `safe` or `all`")),
+        other => Err(UsageError::new(format!("unknown mode `{other}`")).hint("expected `off`, `safe` or `all`")),
     }
 }
 

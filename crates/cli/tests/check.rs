@@ -176,7 +176,7 @@ fn misuse() {
     ] {
         run(&kiln, arguments).exits(2).stdout_is("").stderr_has(message).stderr_has(hint);
     }
-    run(&kiln, &["check", "-f", "None", "."]).exits(1).stderr_has("failed to read the Dockerfile").stderr_has("hint:");
+    run(&kiln, &["check", "-f", "None", "."]).exits(1).stderr_has("there is no Dockerfile `None`").stderr_has("hint:");
     run(&kiln, &["check", "--target=none", "."]).exits(1).stderr_has("target stage `none`");
     assert!(!kiln.root().join("blobs").join("sha256").read_dir().is_ok_and(|mut dir| dir.next().is_some()));
 }
@@ -228,6 +228,19 @@ fn base_images_tell_their_variables_and_platforms() {
     let answer = json(ran.exits(1));
     assert_eq!(rules(&answer), ["UndefinedVar"]);
     assert_eq!(answer["warnings"][0]["hint"], "did you mean `$PATH`?");
+}
+
+#[test]
+fn base_images_are_looked_at_for_each_platform() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    let (base, other) = (kiln.base(), if cfg!(target_arch = "x86_64") { "arm64" } else { "amd64" });
+    let own = if other == "arm64" { "amd64" } else { "arm64" };
+    let platforms = format!("--platform=linux/{own},linux/{other}");
+    kiln.write("Dockerfile", "FROM base\nWORKDIR /x\n");
+    let ran = run(&kiln, &["check", "--format=json", "--build-context", &base, &platforms, "."]);
+    let answer = json(ran.exits(1));
+    assert_eq!(rules(&answer), ["InvalidBaseImagePlatform"]);
+    kiln.build([&platforms]).succeeds().stderr_has(&format!("for linux/{own}, not for linux/{other}"));
 }
 
 #[test]

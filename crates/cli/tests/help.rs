@@ -181,7 +181,7 @@ Options:
                                       directory, oci-layout://DIR[:TAG][@DIGEST],
                                       docker-image://REFERENCE, a git repository or a file at an
                                       http(s) URL
-      --platform <OS/ARCH[/VARIANT]>  The platform to build for [default: this machine's]
+      --platform <OS/ARCH[/VARIANT]>  The platforms to build for [default: this machine's]
       --fix                           Mend the Dockerfile, as far as its image stays what it is
       --diff                          Print what --fix changes as a patch; without --fix, leave the
                                       file alone

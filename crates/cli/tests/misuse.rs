@@ -10,7 +10,7 @@ fn expect(kiln: &Kiln, arguments: &[&str], status: i32, message: &str, hint: &st
     let ran = kiln.run(arguments);
     ran.exits(status).stdout_is("");
     let first = ran.stderr.lines().next().unwrap_or_default();
-    assert!(first.starts_with("error: ") && first.contains(message), "no `{message}` in {ran}");
+    assert!(first.starts_with("error: ") && format!("{first}\n").contains(message), "no `{message}` in {ran}");
     let hints: String = ran.stderr.lines().filter(|line| line.starts_with("hint: ")).collect();
     assert!(hints.contains(hint) && hints.is_empty() == hint.is_empty(), "no `{hint}` in {ran}");
 }
@@ -49,6 +49,11 @@ fn commands_and_options() {
         (&["build", "--memory-swap", "1g", "."], "`--memory-swap` needs `--memory`", ""),
         (&["build", "-m", "1g", "--memory-swap", "512m", "."], "less than `--memory`", ""),
         (&["build", "--cpuset-cpus", "x", "."], "`--cpuset-cpus`: bad list `x`", "0-2,5"),
+        (
+            &["build", "--cpuset-cpus", "4000", "."],
+            "`--cpuset-cpus`: there is no processor 4000",
+            "this machine has `0",
+        ),
         (&["build", "--cpu-quota", "5", "."], "`--cpu-quota`: 5 is not in 1000..", ""),
         (&["build", "--cgroup-parent", "../x", "."], "`--cgroup-parent`: bad control group `../x`", "/builds"),
         (&["build", "--build-context", "x=none", "."], "`--build-context`: the context `none` does not exist", ""),
@@ -59,14 +64,15 @@ fn commands_and_options() {
         (&["build", "-o", "-", "-o", "type=oci", "."], "more than one output", "`dest`"),
         (&["build", "-q", "-o", "-", "."], "`--quiet` prints the image id", "--iidfile"),
         (&["build", "-o", "type=oci,dest=/", "."], "the destination `/` is a directory", "name of a file"),
-        (&["build", "--auto-cache", "some", "."], "`--auto-cache`: unknown mode `some`", "`safe`"),
+        (&["build", "--auto-cache", "some", "."], "error: `--auto-cache`: unknown mode `some`\n", "`safe`"),
         (&["build", "--no-cache-mounts", "."], "`--no-cache-mounts` says", "`--no-cache`"),
         (&["cache", "rm"], "`kiln cache rm` needs <ID>", "`kiln cache rm --help`"),
         (&["cache", "rm", "--all"], "asks before it removes anything", "`kiln cache rm --all --force`"),
-        (&["cache", "rm", "--all", "x"], "cannot be used together", ""),
-        (&["cache", "rm", "x"], "there is no cache mount `x`", "`kiln cache ls`"),
+        (&["cache", "rm", "--all", "x"], "`--all` cannot be used together with `ID`", ""),
         (&["rmi"], "`kiln rmi` needs <NAME|ID>", "`kiln rmi --help`"),
         (&["images", "--json", "-q"], "cannot be used together", ""),
+        (&["tag", "a", "b:c:d"], "error: bad reference `b:c:d`: `c:d` is not a tag", "letters, digits"),
+        (&["prune", "--keep-mounts"], "`--keep-mounts` needs `--all`\n", "kept anyway"),
         (&["images", "x"], "unexpected argument `x`", "`kiln images --help`"),
         (&["prune"], "asks before it removes anything", "--force"),
         (&["prune", "--filter", "label=x"], "`--filter`: unknown filter `label=x`", "until=24h"),
@@ -94,6 +100,42 @@ fn files_that_are_no_contexts() {
 }
 
 #[test]
+fn files_to_write_are_looked_at_first() {
+    let kiln = Kiln::new();
+    kiln.write("Dockerfile", "FROM scratch\n").write("dir/x", "").write("file", "");
+    for (arguments, message, hint) in [
+        (&["build", "--metadata-file", "dir", "."][..], "`--metadata-file`: `dir` is a directory", "name of a file"),
+        (&["build", "--iidfile", "dir", "."], "`--iidfile`: `dir` is a directory", "name of a file"),
+        (&["build", "--iidfile", "none/x", "."], "`--iidfile`: there is no directory for `none/x`", ""),
+        (&["build", "--iidfile", "file/x", "."], "`--iidfile`: there is no directory for `file/x`", ""),
+        (&["--root", "file", "images"], "/file` is not a directory", "`--root DIR`"),
+        (&["--root", "file/below", "images"], "/file` is not a directory", "`--root DIR`"),
+        (&["build", "--annotation", "index:a=b", "."], "`a` is for an index", "several platforms"),
+    ] {
+        expect(&kiln, arguments, 2, message, hint);
+    }
+    assert!(!kiln.root().exists(), "nothing was done");
+}
+
+#[test]
+fn what_is_not_there() {
+    let kiln = Kiln::new();
+    kiln.write("Dockerfile", "FROM scratch\n");
+    kiln.run(["build", "--progress=plain", "."]).succeeds();
+    for (arguments, message, hint) in [
+        (&["cache", "rm", "x"][..], "there is no cache mount `x`", "`kiln cache ls`"),
+        (&["rmi", "x"], "there is no image `x`", "`kiln images`"),
+        (&["why", "99"], "the build has no step `99`", "`kiln why`"),
+        (&["why", "--build", "zz"], "zz", ""),
+        (&["build", "-f", "none", "."], "there is no Dockerfile `none`", "current directory"),
+    ] {
+        let ran = kiln.run(arguments);
+        ran.exits(1).stderr_has(message).stderr_has(hint);
+    }
+    kiln.run(["history"]).succeeds().stdout_has(" failed   none\n");
+}
+
+#[test]
 fn what_docker_has_and_kiln_has_not() {
     let kiln = Kiln::new();
     for (arguments, message, hint) in [
@@ -118,6 +160,8 @@ fn run_has_a_status_of_its_own() {
         (&["run", "--frob", "x"], "unknown option `--frob`"),
         (&["run", "-it", "x"], "`-i` is not supported by `kiln run`"),
         (&["run", "-e", "=x", "x"], "`=x` has no name"),
+        (&["run", "--network", "foo", "x"], "`--network`: unknown network `foo`"),
+        (&["--debug", "run", "-m", "1", "x"], "`--memory`: `1` is too little"),
     ] {
         kiln.run(arguments).exits(125).stderr_has(message);
     }

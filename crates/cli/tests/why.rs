@@ -85,12 +85,22 @@ fn twenty_changes_have_their_causes() {
         ),
         (Box::new(edit("echo compile", "echo  compile")), &[], "RUN --mount", "command: echo compile"),
         (Box::new(edit("echo done", "echo end")), &[], "RUN echo end", "command: echo done → echo end"),
-        (Box::new(edit("WORKDIR /app\n", "WORKDIR /app\nUSER 0:0\n")), &[], "RUN sleep 0.3; echo download", "user:"),
-        (Box::new(|_| {}), &["--network=none"], "RUN sleep 0.3; echo download", "network: Default → None"),
-        (Box::new(|_| {}), &["--add-host=x:10.0.0.1"], "RUN sleep 0.3; echo download", "extra hosts:"),
+        (
+            Box::new(edit("WORKDIR /app\n", "WORKDIR /app\nUSER 0:0\n")),
+            &[],
+            "RUN sleep 0.3; echo download",
+            "user: none → 0:0",
+        ),
+        (Box::new(|_| {}), &["--network=none"], "RUN sleep 0.3; echo download", "network: default → none"),
+        (
+            Box::new(|_| {}),
+            &["--add-host=x:10.0.0.1"],
+            "RUN sleep 0.3; echo download",
+            "extra hosts: none → x=10.0.0.1",
+        ),
         (Box::new(edit("target=/tool ", "target=/tool2 ")), &[], "RUN --mount", "tool added, and 2 more changes"),
         (Box::new(edit("FROM base\n", "FROM base\nRUN echo new\n")), &[], "RUN echo new", "first build of this step"),
-        (Box::new(edit("COPY . .", "COPY --chmod=700 . .")), &[], "COPY --chmod=700 . .", "copy"),
+        (Box::new(edit("COPY . .", "COPY --chmod=700 . .")), &[], "COPY --chmod=700 . .", "mode: none → 0700"),
         (write("src/a.go", "a\n"), &[], "COPY --chmod=700 . .", "src/a.go added"),
     ];
     assert_eq!(table.len(), 20);
@@ -153,7 +163,7 @@ fn consequences_advice_and_single_steps() {
     let id = history.lines().nth(2).and_then(|line| line.split(' ').next()).unwrap().to_owned();
     assert!(why(&kiln, &["--build", &id]).contains("go.mod changed"));
     kiln.run(["why", "--build", "zz"]).exits(1).stderr_has("no build `zz` is remembered");
-    kiln.run(["why", "nothing like this"]).exits(2).stderr_has("the build has no step `nothing like this`");
+    kiln.run(["why", "nothing like this"]).exits(1).stderr_has("the build has no step `nothing like this`");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use crate::build::contexts::{self, Contexts};
 use crate::build::dockerfile::{self, Dockerfile};
 use crate::build::main_context::{self, Loading, MainContext};
+use crate::build::platforms;
 use crate::build::resolver::Resolver;
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
@@ -118,7 +119,9 @@ impl Engine {
         let (_, dockerfile) = self.find(request)?;
         let parsed = dockerfile.parse()?;
         let resolver = Resolver::new(self, request.pull, CancelToken::new());
-        let lowered = lower(request, &dockerfile, &parsed, &resolver, |_| ())?;
+        // What a target asks for is the same for all platforms.
+        let platform = platforms::wanted(request).swap_remove(0);
+        let lowered = lower(request, &dockerfile, &parsed, &platform, &resolver, &|_| ())?;
         let target = stages(&parsed).nth(lowered.target_stage);
         let lines = SourceMap::new(&dockerfile.text);
         let mounts = |uses: Vec<MountUse>| {
@@ -194,14 +197,23 @@ pub(crate) struct Look<'a> {
 pub(crate) fn look(look: &Look<'_>, dockerfile: &Dockerfile) -> Result<(Check, Option<ImageConfig>), EngineError> {
     let Look { request, rules, contexts, resolver } = look;
     let parsed = dockerfile.parse()?;
-    let lowered = lower(request, dockerfile, &parsed, resolver, |options| {
+    let ask = |options: &mut kiln_lower::Options| {
         options.all_stages = request.target.is_none();
         options.advice = *rules == Rules::All;
-    });
-    let (stages, steps, config, error) = match lowered {
-        Ok(lowered) => (lowered.facts, lowered.steps, Some(lowered.config), None),
-        Err(error) => (Vec::new(), Vec::new(), None, Some(error)),
     };
+    let (mut stages, mut steps, mut config, mut error) = (Vec::new(), Vec::new(), None, None);
+    for (place, platform) in platforms::wanted(request).into_iter().enumerate() {
+        match lower(request, dockerfile, &parsed, &platform, resolver, &ask) {
+            Ok(lowered) if place == 0 => {
+                (stages, steps, config) = (lowered.facts, lowered.steps, Some(lowered.config));
+            }
+            Ok(lowered) => platforms::add_facts(&mut stages, lowered.facts),
+            Err(wrong) => {
+                (config, error) = (None, Some(wrong));
+                break;
+            }
+        }
+    }
     let told = Told { rules: *rules, build_args: &request.build_args, stages: &stages, steps: &steps, contexts };
     let report = lint::run(dockerfile, &parsed, &told)?;
     let lints = Lints { file: dockerfile.name.clone(), text: dockerfile.text.clone(), ..report.lints };
@@ -214,12 +226,11 @@ fn lower(
     request: &BuildRequest,
     dockerfile: &Dockerfile,
     parsed: &ast::Dockerfile,
+    platform: &Platform,
     resolver: &Resolver<'_>,
-    ask: impl FnOnce(&mut kiln_lower::Options),
+    ask: &dyn Fn(&mut kiln_lower::Options),
 ) -> Result<Lowered, EngineError> {
-    // Nothing runs, so that any platform will do.
-    let platform = request.platforms.first().cloned().unwrap_or_else(Platform::host);
-    let mut options = dockerfile::options(request, &platform);
+    let mut options = dockerfile::options(request, platform);
     ask(&mut options);
     dockerfile.lower(parsed, &options, resolver)
 }

@@ -51,9 +51,9 @@ pub enum Event {
         vertex: u32,
         /// The vertices that it needs.
         inputs: Vec<u32>,
-        /// Whether it reads a build context.
+        /// Whether it reads files from outside of the build: of a context, a URL, a repository.
         reads_context: bool,
-        /// The instruction as written.
+        /// The instruction as written; empty for internal steps.
         instruction: String,
         /// Its line in the Dockerfile, from 1.
         line: Option<u32>,

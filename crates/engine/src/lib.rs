@@ -37,7 +37,7 @@ pub use history::{Advice, BuildRecord, Cause, History, StepEnd, StepRecord, Tran
 pub use kiln_dockerfile::rules::{Edit, Fix};
 pub use kiln_exporters::DaemonAddress;
 pub use kiln_remote::{CacheExport, CacheImport, LocationError as CacheLocationError};
-pub use kiln_solver::{Change, Reason};
+pub use kiln_solver::{Change, Reason, or_none};
 pub use kiln_ssh::{Agent as SshAgent, OpenError as SshError};
 pub use kiln_store::HistoryId;
 pub use lint::{Lint, Lints, Rules};
@@ -51,5 +51,5 @@ pub use request::{
     AutoCacheMode, BuildRequest, ContextSource, DockerfileSource, Entitlements, NamedContextSource, NoCache,
     SecretSource, SecretValue,
 };
-pub use run::RunRequest;
+pub use run::{RunEnd, RunRequest};
 pub use transfer::{ImageDetails, PlatformDetails, Pulled, PushRequest};

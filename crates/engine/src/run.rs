@@ -3,7 +3,7 @@
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
-use crate::ops::exec::{cgroup, copy_root_metadata, network_files, not_started, or_empty};
+use crate::ops::exec::{cgroup, copy_root_metadata, how, network_files, not_started, or_empty};
 use crate::ops::file::make_directories;
 use crate::ops::users;
 use crate::snapshot::Realized;
@@ -44,12 +44,21 @@ pub struct RunRequest {
     pub pull: bool,
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnd {
+    /// Its exit code, as a shell has it.
+    pub code: i32,
+    /// What is to be said of it if it, or a process that it started, wanted more memory than its limit.
+    pub out_of_memory: Option<String>,
+}
+
 impl Engine {
-    /// Runs a process of an image to its end, with the caller's standard streams, and returns its exit code as a shell would.
+    /// Runs a process of an image to its end, with the caller's standard streams.
     ///
     /// # Errors
     /// If the image cannot be found or pulled, or the process not be started.
-    pub fn run(&self, request: &RunRequest, cancel: &CancelToken) -> Result<i32, EngineError> {
+    pub fn run(&self, request: &RunRequest, cancel: &CancelToken) -> Result<RunEnd, EngineError> {
         let resolution = self.find_image(request, cancel)?;
         let config = resolution.config.config.clone();
         let image = BaseImage::new(resolution, self.registry().clone());
@@ -93,9 +102,11 @@ impl Engine {
         let exit = child.wait().map_err(EngineError::internal("failed to wait for the process"))?;
         match exit.status {
             // A program that ends by itself says how, also when it was asked to.
-            ExitStatus::Code(code) => Ok(code),
             ExitStatus::Signal(_) if cancel.is_cancelled() => Err(EngineError::cancelled()),
-            ExitStatus::Signal(_) => Ok(exit.code()),
+            ExitStatus::Code(_) | ExitStatus::Signal(_) => Ok(RunEnd {
+                code: exit.code(),
+                out_of_memory: exit.out_of_memory.then(|| how(&exit, request.resources.memory)),
+            }),
         }
     }
 

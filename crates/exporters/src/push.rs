@@ -6,12 +6,12 @@
 
 use crate::assembly::{Assembly, Document};
 use kiln_digest::Digest;
-use kiln_registry::{BlobSource, Client, MediaType, Reference, RegistryError, Repository, Upload, Watch};
+use kiln_registry::{BlobSource, Client, MediaType, Pushed, Reference, RegistryError, Repository, Upload, Watch};
 use kiln_store::{BlobError, Store};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ pub enum PushError {
     Cancelled,
 }
 
-/// Pushes an image, until `stop` is true. `progress` is told of a blob: bytes sent, bytes in all, and whether it is there.
+/// Pushes an image, until `stop` is true. `progress` is told of a blob: bytes sent, bytes in all, and how it came to be there, once it
+/// is.
 ///
 /// # Errors
 /// [`PushError`].
@@ -54,7 +55,7 @@ pub fn push(
     store: &Store,
     image: &Assembly,
     target: &PushTarget,
-    progress: &dyn Fn(&Digest, u64, u64, bool),
+    progress: &dyn Fn(&Digest, u64, u64, Option<Pushed>),
     stop: &AtomicBool,
 ) -> Result<(), PushError> {
     let stopped = Arc::new(AtomicBool::new(false));
@@ -65,7 +66,7 @@ pub fn push(
         client: client.clone(),
         repository: target.repository.clone(),
         names: target.names.clone(),
-        pushed: uploads.iter().map(|_| AtomicBool::new(false)).collect(),
+        pushed: uploads.iter().map(|_| OnceLock::new()).collect(),
         uploads,
         root,
         children,
@@ -77,14 +78,15 @@ pub fn push(
         // Nobody may be waiting any more.
         let _ = sender.send(working.run());
     });
-    let mut told = vec![(0, false); watches.len()];
+    let mut told = vec![(0, None); watches.len()];
     let mut tell = |ended: bool| {
         for (number, (digest, size, watch)) in watches.iter().enumerate() {
-            let done = ended || job.pushed[number].load(Ordering::Relaxed);
-            let sent = if done { *size } else { watch.sent().min(*size) };
-            if told[number] != (sent, done) {
-                told[number] = (sent, done);
-                progress(digest, sent, *size, done);
+            // What nobody had to ask for is there since the image is.
+            let pushed = job.pushed[number].get().copied().or(ended.then_some(Pushed::Existed));
+            let sent = if pushed.is_some() { *size } else { watch.sent().min(*size) };
+            if told[number] != (sent, pushed) {
+                told[number] = (sent, pushed);
+                progress(digest, sent, *size, pushed);
             }
         }
     };
@@ -173,8 +175,8 @@ struct Job {
     repository: Repository,
     names: Vec<Reference>,
     uploads: Vec<Upload>,
-    /// Which of them are there.
-    pushed: Vec<AtomicBool>,
+    /// How those of them came to be there that are.
+    pushed: Vec<OnceLock<Pushed>>,
     root: Document,
     children: Vec<Document>,
 }
@@ -203,7 +205,9 @@ impl Job {
                 && let Some(upload) = self.uploads.get(number)
             {
                 match self.client.push_blob(&self.repository, upload) {
-                    Ok(_) => self.pushed[number].store(true, Ordering::Relaxed),
+                    Ok(pushed) => {
+                        let _once = self.pushed[number].set(pushed);
+                    }
                     Err(error) => {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                         next.store(self.uploads.len(), Ordering::SeqCst);

@@ -28,6 +28,9 @@ pub struct Label {
     pub span: Option<(u32, u32)>,
     /// The instruction as people wrote it, without the stage's name: `COPY go.mod .`.
     pub instruction: String,
+    /// Whether it is no instruction's own step but something that one needs: a context, a prepared file, a fetch. Such steps are
+    /// not counted.
+    pub internal: bool,
 }
 
 /// One node of the graph.

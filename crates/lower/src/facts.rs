@@ -37,9 +37,9 @@ fn of_base(image: &ResolvedImage, wanted: &Platform) -> BaseFacts {
     BaseFacts {
         env: config.config.env.iter().map(pair).collect(),
         has_shell: !config.config.shell.is_empty(),
-        platform_mismatch: mismatch.then(|| {
+        platform_mismatches: Vec::from_iter(mismatch.then(|| {
             let actual = Platform::from_parts(&config.os, &config.architecture, config.variant.as_deref());
             (wanted.to_string(), actual.to_string())
-        }),
+        })),
     }
 }

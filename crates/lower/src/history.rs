@@ -4,7 +4,6 @@
 
 use crate::env::Env;
 use crate::image_config::{HealthConfig, History};
-use std::collections::BTreeSet;
 
 /// Says which builder's rules an entry follows. Tools look for it to tell an instruction from a shell command.
 const COMMENT: &str = "buildkit.dockerfile.v0";
@@ -83,13 +82,6 @@ fn quote(text: &str) -> String {
 
 fn is_printable(c: char) -> bool {
     format!("x{c}").escape_debug().count() == 2
-}
-
-/// A set of ports as Go's `%v` prints the map that Docker keeps them in: `map[443/tcp:{} 80/tcp:{}]`.
-pub(crate) fn port_set(ports: &[String]) -> String {
-    let sorted: BTreeSet<&str> = ports.iter().map(String::as_str).collect();
-    let pairs: Vec<String> = sorted.into_iter().map(|port| format!("{port}:{{}}")).collect();
-    format!("map[{}]", pairs.join(" "))
 }
 
 /// A health check as Go's `%q` prints a pointer to the struct: durations as quoted strings, the number as a character.
@@ -178,8 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_and_health_checks_as_go_prints_them() {
-        assert_eq!(port_set(&["80/tcp".into(), "443/tcp".into(), "80/tcp".into()]), "map[443/tcp:{} 80/tcp:{}]");
+    fn health_checks_as_go_prints_them() {
         let check = |retries| HealthConfig {
             test: vec!["CMD-SHELL".into(), "a \"b\"".into()],
             interval: 90_000_000_000,

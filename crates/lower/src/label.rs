@@ -43,6 +43,7 @@ impl Progress {
             position: [&self.stage, "/", &index].concat(),
             span: Some((span.start, span.end)),
             instruction: without_credentials_in(written),
+            internal: false,
         }
     }
 }
@@ -54,7 +55,14 @@ pub(crate) fn internal(name: &str, position: &str) -> Label {
         position: position.to_owned(),
         span: None,
         instruction: name.to_owned(),
+        internal: true,
     }
+}
+
+/// The label of what an instruction's own step needs from elsewhere.
+pub(crate) fn fetch(address: &str, step: &Label) -> Label {
+    let name = format!("[internal] fetch {}", without_credentials_in(address));
+    Label { name, internal: true, ..step.clone() }
 }
 
 /// A text with `****` for the user and the password of each address in it: `ADD https://user:password@host/file .` becomes

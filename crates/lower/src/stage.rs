@@ -188,7 +188,8 @@ impl Output {
             Source::Local(local) => &local.name,
         };
         let name = format!("[context {name}] {}", without_credentials(what));
-        let label = Label { position: format!("context/{name}"), instruction: name.clone(), name, span: None };
+        let label =
+            Label { position: format!("context/{name}"), instruction: name.clone(), name, span: None, internal: false };
         self.graph.add(Op::Source(source.clone()), Vec::new(), label, true)
     }
 
@@ -224,6 +225,7 @@ impl Build<'_> {
                     position: format!("image/{name}"),
                     span: Some((place.span.start, place.span.end)),
                     instruction: text,
+                    internal: false,
                 };
                 self.image_tree(out, image, label)
             }

@@ -18,4 +18,4 @@ mod why;
 pub use content::step_content;
 pub use key::{FileListing, KeyParts, LastRun, Part, PartValue};
 pub use schedule::{Prepared, Worker, solve};
-pub use why::{Change, Reason, explain};
+pub use why::{Change, Reason, explain, or_none};

@@ -189,7 +189,7 @@ impl fmt::Display for Change {
                 write!(f, "{part} changed")
             }
             Self::Text { part, before: Some(before), after: Some(after) } if is_short(before) && is_short(after) => {
-                write!(f, "{part}: {before} → {after}")
+                write!(f, "{part}: {} → {}", or_none(before), or_none(after))
             }
             Self::Text { part, before: None, after: Some(after) } if is_short(after) => {
                 write!(f, "{part}={after} is new")
@@ -200,6 +200,11 @@ impl fmt::Display for Change {
             Self::Input { said, .. } => f.write_str(said),
         }
     }
+}
+
+/// A value as people are shown it: an empty one is none.
+pub fn or_none(value: &str) -> &str {
+    if value.is_empty() { "none" } else { value }
 }
 
 /// The largest unit that fits.
@@ -263,6 +268,7 @@ mod tests {
         };
         let none = |_: &ContentDigest| None;
         assert_eq!(said(&make("1.2", "a"), &make("1.3", "a"), &none), "ARG VERSION: 1.2 → 1.3");
+        assert_eq!(said(&make("", "a"), &make("1.3", "a"), &none), "ARG VERSION: none → 1.3");
         assert_eq!(said(&make("1.2", "a"), &make("1.3", "b"), &none), "ARG VERSION: 1.2 → 1.3, and 1 more change");
         assert_eq!(said(&make("1.2", "a"), &make("1.2", "b"), &none), "COPY . . made something else");
         assert_eq!(said(&make("1.2", "a"), &make("1.2", "a"), &none), "its cached result is gone");

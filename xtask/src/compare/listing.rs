@@ -80,6 +80,9 @@ impl Listing {
             if let Some(names) = entry["created_by"].as_str().and_then(argument_names) {
                 entry["created_by"] = names.into();
             }
+            if let Some(ports) = entry["created_by"].as_str().and_then(exposed_ports) {
+                entry["created_by"] = ports.into();
+            }
             self.value(&format!("{prefix}history {number}"), "", &entry);
         }
         for (number, descriptor) in image.layers.iter().enumerate() {
@@ -191,6 +194,15 @@ fn argument_names(entry: &str) -> Option<String> {
     Some(format!("ARG {}", names.join(" ")))
 }
 
+/// The entry of an EXPOSE as a set. Docker 26 writes a sorted one, newer releases of BuildKit, and kiln, the list that the Dockerfile
+/// has.
+fn exposed_ports(entry: &str) -> Option<String> {
+    let ports = entry.strip_prefix("EXPOSE ")?.trim_start_matches("map");
+    let ports = ports.strip_prefix('[')?.strip_suffix(']')?.split(' ');
+    let sorted: BTreeSet<&str> = ports.map(|port| port.trim_end_matches(":{}")).collect();
+    Some(format!("EXPOSE {}", Vec::from_iter(sorted).join(" ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +238,13 @@ mod tests {
             differences(["kiln", "Docker"], &one, &other),
             ["layer 0: order: kiln has `a` where Docker has `b`"]
         );
+    }
+
+    #[test]
+    fn both_ways_to_tell_of_ports_are_one() {
+        let ports = exposed_ports("EXPOSE map[443/tcp:{} 80/tcp:{}]");
+        assert_eq!(ports.as_deref(), Some("EXPOSE 443/tcp 80/tcp"));
+        assert_eq!(ports, exposed_ports("EXPOSE [80/tcp 443/tcp 80/tcp]"));
     }
 
     #[test]

@@ -36,9 +36,9 @@ pub(crate) struct CheckArgs {
     /// docker-image://REFERENCE, a git repository or a file at an http(s) URL
     #[arg(long = "build-context", value_name = "NAME=CONTEXT", value_parser = contexts::named)]
     build_contexts: Vec<(String, NamedContextSource)>,
-    /// The platform to build for [default: this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = values::platform)]
-    platform: Option<Platform>,
+    /// The platforms to build for [default: this machine's]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', value_parser = values::platform)]
+    platform: Vec<Platform>,
     /// Mend the Dockerfile, as far as its image stays what it is
     #[arg(long)]
     fix: bool,
@@ -69,7 +69,7 @@ pub(crate) fn execute(globals: &Globals, mut args: CheckArgs) -> Result<ExitStat
         target: args.target.filter(|target| !target.is_empty()),
         build_args: values::environment(&args.build_args)?.into_iter().collect(),
         contexts: args.build_contexts.into_iter().collect(),
-        platforms: args.platform.into_iter().collect(),
+        platforms: args.platform,
         ..BuildRequest::new(context)
     };
     let session = Session::open(globals)?;

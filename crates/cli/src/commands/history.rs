@@ -56,7 +56,7 @@ pub(super) fn age(build: &BuildRecord, now: Timestamp) -> String {
 
 /// Steps of the Dockerfile whose results were there.
 pub(super) fn cached(build: &BuildRecord) -> usize {
-    build.steps.iter().filter(|step| step.end == StepEnd::Cached).count()
+    build.steps.iter().filter(|step| step.end == StepEnd::Cached && !step.instruction.is_empty()).count()
 }
 
 fn json(id: HistoryId, build: &BuildRecord) -> String {

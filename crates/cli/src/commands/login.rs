@@ -5,7 +5,7 @@ use crate::error::{CliError, UsageError};
 use crate::exit::ExitStatus;
 use crate::{config, paths, terminal};
 use clap::Args;
-use kiln_registry::{Client, Credential, Credentials, DOCKER_HUB, Reference, Stored};
+use kiln_registry::{Client, Credential, Credentials, DOCKER_HUB, Reference, RegistryError, Stored};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 /// No password is longer.
@@ -57,7 +57,7 @@ pub(crate) fn login(globals: &Globals, args: LoginArgs) -> Result<ExitStatus, Cl
     }
     let credential = Credential::Password { username, password };
     let presented = Credentials::fixed([(registry.clone(), credential.clone())]);
-    Client::new(registries, presented).log_in(&registry).map_err(CliError::Registry)?;
+    Client::new(registries, presented).log_in(&registry).map_err(|error| refused(&registry, error))?;
     let stored = Credentials::docker().store(&registry, &credential).map_err(CliError::Credentials)?;
     let place = match stored {
         Stored::File(path) => format!("the credentials are in `{}`, not encrypted", path.display()),
@@ -65,6 +65,17 @@ pub(crate) fn login(globals: &Globals, args: LoginArgs) -> Result<ExitStatus, Cl
     };
     terminal::print(&format!("logged in to {registry}; {place}\n"))?;
     Ok(ExitStatus::SUCCESS)
+}
+
+/// What a registry says of credentials that nobody has stored yet.
+fn refused(registry: &str, error: RegistryError) -> CliError {
+    match error {
+        RegistryError::Unauthorized { message: reason, .. }
+        | RegistryError::Token { message: reason, denied: Some(_), .. } => {
+            CliError::LoginRefused { registry: registry.to_owned(), reason }
+        }
+        error => CliError::Registry(error),
+    }
 }
 
 /// Removes credentials.

@@ -17,7 +17,7 @@ pub(crate) struct PruneArgs {
     #[arg(short, long)]
     all: bool,
     /// With --all: keep the cache mounts
-    #[arg(long, requires = "all")]
+    #[arg(long)]
     keep_mounts: bool,
     /// Remove only what matches: until=DURATION, what was not used for so long, for instance until=24h
     #[arg(long, value_name = "FILTER", value_parser = filter)]
@@ -43,6 +43,11 @@ fn filter(text: &str) -> Result<Duration, UsageError> {
 
 /// Prunes the store.
 pub(crate) fn execute(globals: &Globals, args: &PruneArgs) -> Result<ExitStatus, CliError> {
+    if args.keep_mounts && !args.all {
+        return Err(UsageError::new("`--keep-mounts` needs `--all`")
+            .hint("without `--all` cache mounts are kept anyway")
+            .into());
+    }
     if !args.force {
         confirm::ask("kiln prune", &format!("this removes {}{}", what(args), limit(args)))?;
     }

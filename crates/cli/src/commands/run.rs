@@ -6,7 +6,7 @@ use crate::exit::ExitStatus;
 use crate::resources::{self, ResourceArgs};
 use crate::session::Session;
 use crate::signals::Interrupts;
-use crate::values;
+use crate::{terminal, values};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use kiln_engine::RunRequest;
@@ -67,7 +67,10 @@ pub(crate) fn execute(globals: &Globals, args: RunArgs) -> Result<ExitStatus, Cl
     };
     let interrupts = Interrupts::install()?;
     let session = Session::open(globals)?;
-    let code = session.engine.run(&request, &interrupts.cancel).map_err(|error| interrupts.error(error))?;
+    let end = session.engine.run(&request, &interrupts.cancel).map_err(|error| interrupts.error(error))?;
+    if let Some(how) = &end.out_of_memory {
+        terminal::error_line(&format!("warning: {how}"));
+    }
     // The kernel keeps eight bits of an exit status.
-    Ok(ExitStatus((code & 0xff) as u8))
+    Ok(ExitStatus((end.code & 0xff) as u8))
 }

@@ -39,9 +39,13 @@ fn an_unchanged_url_is_only_asked_for() {
         ("Last-Modified", ["Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT"]),
     ] {
         web.put("/f.txt", Page::new(format!("{header} one\n")).with(header, values[0]));
-        kiln.build::<&str>([]).succeeds().logs(&format!("{header} one"));
+        let ran = kiln.build::<&str>([]);
+        ran.succeeds().logs(&format!("{header} one"));
+        // What is fetched is no step of the Dockerfile's.
+        ran.stderr_has("[internal] fetch http");
+        assert_eq!(ran.stderr.matches("] ADD ").count(), 1, "{ran}");
         web.requests();
-        kiln.build::<&str>([]).succeeds().cached("ADD").cached("RUN cat").stderr_has("all cached");
+        kiln.build::<&str>([]).succeeds().cached("ADD").cached("RUN cat").stderr_has("3 steps, all cached");
         assert_eq!(web.requests(), ["GET /f.txt 304"]);
         web.put("/f.txt", Page::new(format!("{header} two\n")).with(header, values[1]));
         let ran = kiln.build::<&str>([]);

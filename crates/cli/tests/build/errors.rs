@@ -81,6 +81,24 @@ fn the_caret_is_under_the_word_that_is_wrong() {
 }
 
 #[test]
+fn what_is_not_in_the_context() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("src/main.go", "x").write("secret.txt", "x").write(".dockerignore", "*.txt\nignored\n");
+    for (source, hint) in [
+        ("secret.txt", "hint: the directory has it, but `.dockerignore` leaves it out\n"),
+        ("/src/mian.go", "hint: did you mean `src/main.go`?\n"),
+        ("scr/main.go", "here\n\n"),
+        ("ignored", "here\n\n"),
+    ] {
+        let text = error(&kiln, &format!("FROM base\nCOPY {source} /x\n"), 1);
+        let path = source.trim_start_matches('/');
+        assert!(text.contains(&format!("`{path}` does not exist in the build context")), "{text}");
+        assert!(text.contains("Dockerfile:2:6\n"), "{text}");
+        assert!(format!("{text}\n").contains(hint), "{text}");
+    }
+}
+
+#[test]
 fn a_failing_step_is_shown_under_quiet() {
     let Some(kiln) = Kiln::for_builds() else { return };
     kiln.write("Dockerfile", "FROM base\nRUN echo the reason && false\n");

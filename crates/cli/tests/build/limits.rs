@@ -59,7 +59,6 @@ fn all_limits_at_once() {
     if limited(&ran) {
         ran.succeeds().logs("Cpus_allowed_list:\t0");
     }
-    kiln.build(["--no-cache", "--cpuset-cpus=4000"]).exits(4).stderr_has("cpuset").stderr_has("`--cgroup-parent`");
 }
 
 #[test]
@@ -81,7 +80,7 @@ fn a_run_has_limits_too() {
         "count=1",
     ]);
     if limited(&ran) && ran.status != Some(125) {
-        ran.exits(137);
+        ran.exits(137).stderr_has("warning: killed: out of memory (limit 32 MiB)");
     }
 }
 

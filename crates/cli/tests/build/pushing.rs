@@ -95,7 +95,7 @@ fn attributes_of_what_is_pushed() {
     let annotated = build("annotation.who=kiln", &["--annotation", "manifest:Why=a=b"]);
     assert_eq!(annotated["annotations"], serde_json::json!({"who": "kiln", "Why": "a=b"}));
     assert_eq!(annotated["mediaType"], "application/vnd.oci.image.manifest.v1+json");
-    kiln.build(["-t", "x", "--annotation", "index:a=b"]).exits(1).stderr_has("is for an index");
+    kiln.build(["-t", "x", "--annotation", "index:a=b"]).exits(2).stderr_has("is for an index");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn repositories() {
     build(&kiln, &format!("{url}#main:sub"), &[]).succeeds().logs("below");
     build(&kiln, &format!("{url}#:sub"), &["-f", "other.Dockerfile"]).succeeds().logs("other");
     build(&kiln, &url, &["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"]).succeeds().logs(".git");
-    build(&kiln, &url, &["-f", "missing"]).exits(1).stderr_has("failed to read the Dockerfile `missing`");
+    build(&kiln, &url, &["-f", "missing"]).exits(1).stderr_has("there is no Dockerfile `missing` in the context");
     build(&kiln, &format!("{url}#none"), &[]).exits(1).stderr_has("has no branch or tag `none`");
     kiln.write("own", "FROM base\nCOPY file /f\nRUN cat /f\n");
     let own = kiln.context().join("own");
@@ -110,7 +110,7 @@ fn standard_input() {
     let bytes = archive(&kiln, "-z", &files);
     piped(&kiln, &[], &bytes).succeeds().stderr_has("all cached");
     piped(&kiln, &["-f", "other"], &bytes).succeeds().logs("other").logs("piped");
-    piped(&kiln, &["-f", "none"], &bytes).exits(1).stderr_has("failed to read the Dockerfile `none`");
+    piped(&kiln, &["-f", "none"], &bytes).exits(1).stderr_has("there is no Dockerfile `none` in the context");
     piped(&kiln, &[], &bytes[..bytes.len() / 2]).exits(1).stderr_has("failed to unpack the archive");
     piped(&kiln, &[], b"FROM base\nRUN echo alone\n").succeeds().logs("alone");
     piped(&kiln, &[], b"FROM base\nCOPY file /\n").exits(1).stderr_has("`file` does not exist");

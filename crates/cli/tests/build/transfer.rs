@@ -137,7 +137,7 @@ fn credentials_are_tried_and_stored() {
         let arguments = ["login", "-u", username, "--password-stdin", registry.address()];
         kiln.run_with_input(arguments, input.as_bytes())
     };
-    login("wrong\n").exits(3).stderr_has("denied");
+    login("wrong\n").exits(3).stderr_has("does not take this username and password").stderr_has("access token");
     let config = kiln.path(".docker/config.json");
     assert!(!config.exists());
     login(&format!("{password}\n")).succeeds().stdout_has("not encrypted").stdout_has(&config.display().to_string());

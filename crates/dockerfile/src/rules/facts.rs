@@ -41,8 +41,23 @@ pub struct BaseFacts {
     pub env: Vec<(String, String)>,
     /// Whether its config sets a shell.
     pub has_shell: bool,
-    /// The platform that was expected and the one that it is for, when their system or architecture differ.
-    pub platform_mismatch: Option<(String, String)>,
+    /// The platforms that were expected and the one that each got, where their system or architecture differ: at most one for each
+    /// platform that is built for.
+    pub platform_mismatches: Vec<(String, String)>,
+}
+
+impl StageFacts {
+    /// Adds what another platform of the same build knows of the stage. Of its variables nothing is taken: what the rules say of
+    /// them is said once.
+    pub fn add_platform(&mut self, other: Self) {
+        let Some(other) = other.base else { return };
+        let base = self.base.get_or_insert_default();
+        for mismatch in other.platform_mismatches {
+            if !base.platform_mismatches.contains(&mismatch) {
+                base.platform_mismatches.push(mismatch);
+            }
+        }
+    }
 }
 
 /// What a build knows of a RUN.

@@ -16,8 +16,7 @@ pub(super) static RULE: Rule = Rule {
 
 fn check(scope: &Scope<'_>, report: &mut Report) {
     for stage in scope.built() {
-        let mismatch = stage.facts.and_then(|facts| facts.platform_mismatch.as_ref());
-        if let Some((expected, actual)) = mismatch {
+        for (expected, actual) in stage.facts.iter().flat_map(|facts| &facts.platform_mismatches) {
             let image = &stage.from.image;
             report.add(image.span, format!("base image `{}` is for {actual}, not for {expected}", image.text));
         }
@@ -32,9 +31,23 @@ mod tests {
 
     #[test]
     fn mismatches() {
-        let platform_mismatch = Some(("linux/amd64".to_owned(), "linux/arm64".to_owned()));
-        let base = BaseFacts { platform_mismatch, ..BaseFacts::default() };
-        let facts = Facts { stages: vec![StageFacts { skipped: false, base: Some(base) }], ..Facts::default() };
-        check_with(&RULE, &facts, "FROM a:1", &["a:1: base image `a:1` is for linux/arm64, not for linux/amd64"]);
+        let stage = |expected: &str| {
+            let platform_mismatches = vec![(expected.to_owned(), "linux/arm64".to_owned())];
+            StageFacts { skipped: false, base: Some(BaseFacts { platform_mismatches, ..BaseFacts::default() }) }
+        };
+        let mut both = stage("linux/amd64");
+        both.add_platform(stage("linux/amd64"));
+        both.add_platform(StageFacts::default());
+        both.add_platform(stage("linux/s390x"));
+        let facts = Facts { stages: vec![both], ..Facts::default() };
+        check_with(
+            &RULE,
+            &facts,
+            "FROM a:1",
+            &[
+                "a:1: base image `a:1` is for linux/arm64, not for linux/amd64",
+                "a:1: base image `a:1` is for linux/arm64, not for linux/s390x",
+            ],
+        );
     }
 }

@@ -10,7 +10,7 @@ use kiln_graph::VertexId;
 use kiln_sources::Progress;
 use kiln_sources::image::{BaseImage, ImageError, PullError, PullProgress};
 use kiln_store::LayerId;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 use std::time::Instant;
 
 impl Build<'_> {
@@ -39,7 +39,7 @@ impl Build<'_> {
         vertex: VertexId,
         fetch: impl FnOnce(&Told<'_>) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let told = Told { build: self, vertex, started: AtomicBool::new(false), since: Instant::now() };
+        let told = Told { build: self, vertex, started: Once::new(), since: Instant::now() };
         let fetched = fetch(&told);
         told.finish(fetched.as_ref().err().map(ToString::to_string));
         fetched.map_err(|error| {
@@ -60,7 +60,7 @@ impl Build<'_> {
 pub(super) struct Told<'a> {
     build: &'a Build<'a>,
     vertex: VertexId,
-    started: AtomicBool,
+    started: Once,
     since: Instant,
 }
 
@@ -71,17 +71,20 @@ impl Told<'_> {
 
     /// Whether anything was told.
     pub(super) fn has_started(&self) -> bool {
-        self.started.load(Ordering::SeqCst)
+        self.started.is_completed()
     }
 
     fn start(&self) -> StepId {
         let step = self.step();
-        if !self.started.swap(true, Ordering::SeqCst) {
+        // Layers are pulled side by side: nobody goes on before the step's beginning is told.
+        self.started.call_once(|| {
             let vertex = self.build.graph.vertex(self.vertex);
-            self.build.steps.count_ran();
+            if !vertex.label.internal {
+                self.build.steps.count_ran();
+            }
             self.build.define(self.vertex);
             self.build.events.event(Event::StepStarted { step, name: vertex.label.name.clone(), stage: stage(vertex) });
-        }
+        });
         step
     }
 

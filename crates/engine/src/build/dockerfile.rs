@@ -60,25 +60,36 @@ pub(crate) fn read(
     }
 }
 
+/// What a request calls its Dockerfile, whether or not there is one.
+pub(crate) fn requested(request: &BuildRequest) -> String {
+    match (&request.dockerfile, &request.context) {
+        (Some(DockerfileSource::Text { name, .. }), _) => name.clone(),
+        (Some(DockerfileSource::Url(url)), _) => without_credentials(url),
+        (Some(DockerfileSource::File(path)), _) => path.display().to_string(),
+        (None, ContextSource::Directory(directory)) => directory.join(DEFAULT).display().to_string(),
+        (None, _) => DEFAULT.to_owned(),
+    }
+}
+
 /// What a Dockerfile is called.
 const DEFAULT: &str = "Dockerfile";
 
 fn from_file(path: PathBuf) -> Result<Dockerfile, EngineError> {
     let name = path.display().to_string();
-    let size = std::fs::metadata(&path).map_err(|error| missing(&name, error))?.len();
-    let file = std::fs::File::open(&path).map_err(|error| missing(&name, error))?;
+    let size = std::fs::metadata(&path).map_err(|error| unreadable(&name, HERE, error))?.len();
+    let file = std::fs::File::open(&path).map_err(|error| unreadable(&name, HERE, error))?;
     Ok(Dockerfile { text: text(&name, size, file)?, name, path: Some(path) })
 }
 
 fn from_tree(tree: &dyn Tree, path: &str, name: &str) -> Result<Dockerfile, EngineError> {
-    let unreadable = |error: TreeError| match error {
-        TreeError::Io { source, .. } => missing(name, source),
-        TreeError::NotAFile { .. } => missing(name, io::ErrorKind::IsADirectory.into()),
-        _ => missing(name, io::ErrorKind::NotFound.into()),
+    let failed = |error: TreeError| match error {
+        TreeError::Io { source, .. } => unreadable(name, IN_CONTEXT, source),
+        TreeError::NotAFile { .. } => unreadable(name, IN_CONTEXT, io::ErrorKind::IsADirectory.into()),
+        _ => unreadable(name, IN_CONTEXT, io::ErrorKind::NotFound.into()),
     };
-    let path = resolve(tree, Path::new(path), true).map_err(unreadable)?;
-    let size = tree.entry(&path).map_err(unreadable)?.map_or(0, |entry| entry.size);
-    let file = tree.open(&path).map_err(unreadable)?;
+    let path = resolve(tree, Path::new(path), true).map_err(failed)?;
+    let size = tree.entry(&path).map_err(failed)?.map_or(0, |entry| entry.size);
+    let file = tree.open(&path).map_err(failed)?;
     Ok(Dockerfile { name: name.to_owned(), text: text(name, size, file)?, path: None })
 }
 
@@ -88,12 +99,17 @@ fn is_file(tree: &dyn Tree, path: &str) -> Result<bool, EngineError> {
     Ok(entry.is_some_and(|entry| entry.is_file()))
 }
 
-fn missing(name: &str, error: io::Error) -> EngineError {
-    let mut wrong = EngineError::new(ErrorKind::User, format!("failed to read the Dockerfile `{name}`"));
+/// Where a Dockerfile was looked for: on this machine, or among the files of a context.
+const HERE: &str = "";
+const IN_CONTEXT: &str = " in the context";
+
+fn unreadable(name: &str, place: &str, error: io::Error) -> EngineError {
     if error.kind() == io::ErrorKind::NotFound {
-        wrong = wrong.with_hint("name another file with `-f`, or make a `Dockerfile` in the build context");
+        let from = if place == HERE { "the current directory" } else { "the root of the context" };
+        return EngineError::new(ErrorKind::User, format!("there is no Dockerfile `{name}`{place}"))
+            .with_hint(format!("`-f FILE` names another one, as seen from {from}"));
     }
-    wrong.with_source(error)
+    EngineError::new(ErrorKind::User, format!("failed to read the Dockerfile `{name}`{place}")).with_source(error)
 }
 
 fn text(name: &str, size: u64, file: std::fs::File) -> Result<String, EngineError> {
@@ -101,7 +117,7 @@ fn text(name: &str, size: u64, file: std::fs::File) -> Result<String, EngineErro
         return Err(EngineError::new(ErrorKind::User, format!("`{name}` is too large for a Dockerfile: {size} bytes")));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|error| missing(name, error))?;
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, HERE, error))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         EngineError::new(ErrorKind::User, format!("`{name}` is not UTF-8 at byte {at}"))
@@ -197,17 +213,19 @@ pub(crate) fn options(request: &BuildRequest, platform: &Platform) -> Options {
 }
 
 /// Where a word first stands in a part of a text, as a whole word: between blanks, quotes, and what separates fields. A path may have
-/// lost the slash that it got since.
+/// lost the slash that it has there, or got one since.
 pub(crate) fn find_word(text: &str, span: (u32, u32), word: &str) -> Option<(u32, u32)> {
     let within = text.get(span.0 as usize..span.1 as usize).filter(|_| !word.is_empty())?;
-    let word = if within.contains(word) { word } else { word.trim_start_matches('/') };
+    let (with, without) = (format!("/{word}"), word.trim_start_matches('/'));
     let ends = |c: char| c.is_whitespace() || "\"'=,:[]".contains(c);
-    let found = within.match_indices(word).map(|(at, _)| at).find(|at| {
-        within[..*at].ends_with(ends)
-            && (within[at + word.len()..].is_empty() || within[at + word.len()..].starts_with(ends))
-    })?;
-    let start = span.0 + u32::try_from(found).ok()?;
-    Some((start, start + u32::try_from(word.len()).ok()?))
+    [word, &with, without].into_iter().filter(|word| !word.is_empty()).find_map(|word| {
+        let found = within.match_indices(word).map(|(at, _)| at).find(|at| {
+            let after = &within[at + word.len()..];
+            within[..*at].ends_with(ends) && (after.is_empty() || after.starts_with(ends))
+        })?;
+        let start = span.0 + u32::try_from(found).ok()?;
+        Some((start, start + u32::try_from(word.len()).ok()?))
+    })
 }
 
 /// The path from the root, so that it means the same in every process.
@@ -234,6 +252,10 @@ mod tests {
             );
         }
         assert_eq!(find_word(text, (0, 6), "a"), Some((5, 6)));
+        for word in ["x/y", "/x/y"] {
+            assert_eq!(find_word("COPY /x/y .", (0, 11), word), Some((5, 9)));
+            assert_eq!(find_word("COPY x/y .", (0, 10), word), Some((5, 8)));
+        }
         assert_eq!(find_word(text, (100, 200), "a"), None);
     }
 }

@@ -18,7 +18,8 @@ use kiln_sources::git::GitSource;
 use kiln_store::LayerId;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 /// The name of a context that is one file.
@@ -173,11 +174,11 @@ impl Loading<'_> {
         load: impl FnOnce(&dyn Progress) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let step = StepId(self.numbers.fetch_add(1, Ordering::Relaxed) + 1);
-        let told = Told { loading: self, step, name, started: AtomicBool::new(false) };
+        let told = Told { loading: self, step, name, started: Once::new() };
         let since = Instant::now();
         let loaded = load(&told);
         let error = loaded.as_ref().err().map(ToString::to_string);
-        if told.started.load(Ordering::SeqCst) {
+        if told.started.is_completed() {
             self.events.event(Event::StepFinished { step, duration: since.elapsed(), error });
         }
         if self.cancel.is_cancelled() { Err(EngineError::cancelled()) } else { loaded }
@@ -204,15 +205,15 @@ struct Told<'a> {
     loading: &'a Loading<'a>,
     step: StepId,
     name: &'a str,
-    started: AtomicBool,
+    started: Once,
 }
 
 impl Told<'_> {
     fn start(&self) -> StepId {
-        if !self.started.swap(true, Ordering::SeqCst) {
+        self.started.call_once(|| {
             let name = self.name.to_owned();
             self.loading.events.event(Event::StepStarted { step: self.step, name, stage: None });
-        }
+        });
         self.step
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod dockerfile;
 pub(crate) mod main_context;
 mod materialize;
 mod memory;
-mod platforms;
+pub(crate) mod platforms;
 mod record;
 mod remote;
 pub(crate) mod resolver;
@@ -134,14 +134,18 @@ fn build(
     let to_cancel = inner.clone();
     let _forward = cancel.on_cancel(move || to_cancel.cancel());
     let loading = Loading { engine, events, cancel: inner.clone(), numbers };
-    let main = main_context::load(request, &loading)?;
-    let context_commit = main.commit();
-    let dockerfile = dockerfile::read(request, &main, &loading)?;
-    events.event(Event::BuildDefined {
-        context: request.context.to_string(),
-        dockerfile: dockerfile.name.clone(),
-        target: request.target.clone(),
+    let defined = |dockerfile: String| {
+        let (context, target) = (request.context.to_string(), request.target.clone());
+        events.event(Event::BuildDefined { context, dockerfile, target });
+    };
+    let loaded = main_context::load(request, &loading).and_then(|main| {
+        let dockerfile = dockerfile::read(request, &main, &loading)?;
+        Ok((main, dockerfile))
     });
+    // What cannot be read is known by the name that it was asked for by.
+    let (main, dockerfile) = loaded.inspect_err(|_| defined(dockerfile::requested(request)))?;
+    defined(dockerfile.name.clone());
+    let context_commit = main.commit();
     let contexts = contexts::open(engine, request, main, &dockerfile)?;
     let names = export::names(&request.tags)?;
     export::check(&request.outputs, &names)?;

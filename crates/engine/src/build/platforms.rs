@@ -20,6 +20,7 @@ pub(crate) struct Plan {
     pub(crate) multi_platform: bool,
     /// Of the first platform, as those of the others would say the same.
     pub(crate) warnings: Vec<Warning>,
+    /// Of all platforms.
     pub(crate) facts: Vec<StageFacts>,
 }
 
@@ -33,7 +34,7 @@ pub(crate) struct PlannedPlatform {
 }
 
 /// The platforms that a request asks for, each once.
-fn wanted(request: &BuildRequest) -> Vec<Platform> {
+pub(crate) fn wanted(request: &BuildRequest) -> Vec<Platform> {
     let mut wanted: Vec<Platform> = Vec::new();
     for platform in &request.platforms {
         if !wanted.contains(platform) {
@@ -73,6 +74,7 @@ pub(crate) fn plan(
             plan.graph = graph;
             target
         } else {
+            add_facts(&mut plan.facts, facts);
             let places = plan.graph.absorb(graph);
             target.map(|target| places[target.index()])
         };
@@ -80,4 +82,11 @@ pub(crate) fn plan(
         plan.platforms.push(PlannedPlatform { platform, target, config, source_date_epoch });
     }
     Ok(plan)
+}
+
+/// Adds the facts of another platform, stage by stage.
+pub(crate) fn add_facts(stages: &mut [StageFacts], others: Vec<StageFacts>) {
+    for (stage, other) in stages.iter_mut().zip(others) {
+        stage.add_platform(other);
+    }
 }

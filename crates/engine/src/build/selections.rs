@@ -3,7 +3,7 @@
 
 use super::Build;
 use crate::error::EngineError;
-use crate::ops::file::{Selection, everything, select};
+use crate::ops::file::{SelectError, Selection, everything, select};
 use crate::snapshot::{Output, Snapshot};
 use kiln_digest::{ContentDigest, Hasher};
 use kiln_graph::Copy;
@@ -11,6 +11,7 @@ use kiln_layer::Tree;
 use kiln_solver::FileListing;
 use kiln_sources::local::LocalContext;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Memos of the digests of paths in snapshots.
@@ -53,7 +54,7 @@ impl Build<'_> {
         if let Some(known) = lock(&self.selections.by_key).get(&key) {
             return Ok(Arc::clone(known));
         }
-        let selection = Arc::new(select(local, copy, &self.cancel.flag()).map_err(EngineError::select)?);
+        let selection = Arc::new(select(local, copy, &self.cancel.flag()).map_err(|error| missing(local, error))?);
         lock(&self.selections.by_digest).insert(selection.digest, Arc::clone(&selection));
         Ok(Arc::clone(lock(&self.selections.by_key).entry(key).or_insert(selection)))
     }
@@ -94,6 +95,35 @@ impl Build<'_> {
             let _ = self.engine.store().put_memo(MEMO_LISTING, digest.as_bytes(), &bytes);
         }
     }
+}
+
+/// Says of a path that the context does not have why that may be.
+fn missing(local: &LocalContext, error: SelectError) -> EngineError {
+    let hint = match &error {
+        SelectError::NotFound { path, .. } => {
+            let relative = Path::new(path.trim_start_matches('/'));
+            if local.leaves_out(relative) {
+                Some("the directory has it, but `.dockerignore` leaves it out".to_owned())
+            } else {
+                similar(local, relative).map(|similar| format!("did you mean `{similar}`?"))
+            }
+        }
+        _ => None,
+    };
+    let wrong = EngineError::select(error);
+    match hint {
+        Some(hint) => wrong.with_hint(hint),
+        None => wrong,
+    }
+}
+
+/// The path of what is beside a missing path and is called much like it.
+fn similar(local: &LocalContext, path: &Path) -> Option<String> {
+    let directory = path.parent()?;
+    let names: Vec<String> =
+        local.children(directory).ok()?.into_iter().filter_map(|(name, _)| name.into_string().ok()).collect();
+    let nearest = kiln_dockerfile::nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    Some(directory.join(nearest).display().to_string())
 }
 
 impl Selections for Build<'_> {

@@ -56,8 +56,11 @@ impl Steps {
     }
 }
 
-/// The stage of a vertex, as its position says.
+/// The stage of a vertex, as its position says; none for an internal step.
 pub(crate) fn stage(vertex: &Vertex) -> Option<String> {
+    if vertex.label.internal {
+        return None;
+    }
     vertex.label.position.split_once('/').map(|(stage, _)| stage.to_owned())
 }
 

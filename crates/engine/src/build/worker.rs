@@ -27,8 +27,7 @@ impl Build<'_> {
     /// Says how many steps there will be.
     pub(super) fn plan(&self, targets: &[VertexId]) {
         let needed = self.graph.reachable(targets);
-        let steps =
-            needed.iter().filter(|id| !matches!(self.graph.vertex(**id).op, Op::Source(Source::Local(_)))).count();
+        let steps = needed.iter().filter(|id| !self.graph.vertex(**id).label.internal).count();
         self.events.event(Event::Planned { steps: u32::try_from(steps).unwrap_or(u32::MAX) });
     }
 
@@ -54,22 +53,25 @@ impl Build<'_> {
         let vertex = self.graph.vertex(id);
         let name = vertex.label.name.clone();
         self.define(id);
-        self.steps.count_cached();
+        if !vertex.label.internal {
+            self.steps.count_cached();
+        }
         self.events.event(Event::StepCached { step: self.steps.id(id), name, stage: stage(vertex), saved, from });
     }
 
     /// Says what a step is, before anything else is said of it.
     pub(super) fn define(&self, id: VertexId) {
         let vertex = self.graph.vertex(id);
+        let instruction = if vertex.label.internal { "" } else { vertex.label.instruction.as_str() };
         self.events.event(Event::StepDefined {
             step: self.steps.id(id),
             vertex: id.0,
             inputs: vertex.inputs.iter().map(|input| input.0).collect(),
-            reads_context: vertex
-                .inputs
-                .iter()
-                .any(|input| matches!(self.graph.vertex(*input).op, Op::Source(Source::Local(_)))),
-            instruction: vertex.label.instruction.clone(),
+            reads_context: vertex.inputs.iter().any(|input| match &self.graph.vertex(*input).op {
+                Op::Source(Source::Local(_) | Source::Http(_) | Source::Git(_)) => true,
+                Op::Source(Source::Image(_)) | Op::Exec(_) | Op::File(_) => false,
+            }),
+            instruction: instruction.to_owned(),
             line: vertex.label.span.map(|(start, _)| self.line(start)),
         });
     }
@@ -252,7 +254,9 @@ impl Worker for Build<'_> {
         let made = kept?;
         let same = before == Some(made.diff);
         self.events.event(Event::StepMade { step, layer: made.layer.to_string(), same });
-        self.steps.count_ran();
+        if !node.label.internal {
+            self.steps.count_ran();
+        }
         Ok(self.output(vertex, key, OwnLayer::Here(made.layer), &made.diff, inputs))
     }
 

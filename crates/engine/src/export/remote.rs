@@ -2,11 +2,11 @@
 
 use super::Exporter;
 use crate::error::{EngineError, ErrorKind};
-use crate::event::{Event, EventSink, StepId};
+use crate::event::{Event, EventSink, StepId, Stream};
 use crate::output::ImageOptions;
 use kiln_digest::Digest;
 use kiln_exporters::{Assembly, DaemonAddress, DaemonError, ImageBlobs, Loaded, PushError, PushTarget};
-use kiln_registry::{Reference, RegistryError, Repository};
+use kiln_registry::{Pushed, Reference, RegistryError, Repository};
 use std::collections::BTreeMap;
 
 /// A daemon is told of in steps of so many bytes.
@@ -78,11 +78,20 @@ impl Exporter<'_> {
     }
 }
 
-/// Tells of blobs as they are pushed.
-pub(crate) fn told(events: &dyn EventSink, step: StepId) -> impl Fn(&Digest, u64, u64, bool) {
-    move |digest, current, total, done| {
-        let item = format!("pushing sha256:{}", digest.short());
-        events.event(Event::StepProgress { step, item, current, total: Some(total), done });
+/// Tells of blobs as they are pushed. Of one that is not sent there is no progress to tell.
+pub(crate) fn told(events: &dyn EventSink, step: StepId) -> impl Fn(&Digest, u64, u64, Option<Pushed>) {
+    move |digest, current, total, pushed| {
+        let digest = digest.short();
+        let why_not = match pushed {
+            None | Some(Pushed::Sent) => {
+                let (item, done) = (format!("pushing sha256:{digest}"), pushed.is_some());
+                return events.event(Event::StepProgress { step, item, current, total: Some(total), done });
+            }
+            Some(Pushed::Existed) => "is there already",
+            Some(Pushed::Mounted) => "is there already, in another repository",
+        };
+        let data = format!("sha256:{digest} {why_not}\n").into_bytes();
+        events.event(Event::StepLog { step, stream: Stream::Stderr, data });
     }
 }
 

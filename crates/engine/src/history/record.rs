@@ -52,7 +52,7 @@ pub struct StepRecord {
     /// Numbers of the steps that it needs.
     #[serde(default)]
     pub inputs: Vec<u32>,
-    /// Whether it reads a build context.
+    /// Whether it reads files from outside of the build: of a context, a URL, a repository.
     #[serde(default)]
     pub reads_context: bool,
     /// How it ended.

@@ -3,6 +3,7 @@
 use crate::LowerError;
 use crate::instructions::copy::linked;
 use crate::instructions::files::Transfer;
+use crate::label;
 use crate::paths;
 use crate::stage::{Ports, Step, Tree};
 use kiln_dockerfile::Span;
@@ -37,7 +38,8 @@ pub(super) fn lower(step: &mut Step<'_>, add: &ast::Add) -> Result<(), LowerErro
     for (path, span) in &transfer.paths {
         if let Some(address) = git(path) {
             let tree = git_tree(address, add, &checksum, *span)?;
-            let vertex = step.out.graph.add(Op::Source(Source::Git(tree)), Vec::new(), label.clone(), step.use_cache);
+            let fetch = label::fetch(path, &label);
+            let vertex = step.out.graph.add(Op::Source(Source::Git(tree)), Vec::new(), fetch, step.use_cache);
             actions.push(Action::Copy(action(ports.of(vertex), ".".to_owned(), Unpack::No, false)));
             continue;
         }
@@ -47,7 +49,8 @@ pub(super) fn lower(step: &mut Step<'_>, add: &ast::Add) -> Result<(), LowerErro
             });
             let file = HttpFile::at(path, digest.transpose()?);
             let filename = file.filename.clone();
-            let vertex = step.out.graph.add(Op::Source(Source::Http(file)), Vec::new(), label.clone(), step.use_cache);
+            let fetch = label::fetch(path, &label);
+            let vertex = step.out.graph.add(Op::Source(Source::Http(file)), Vec::new(), fetch, step.use_cache);
             actions.push(Action::Copy(action(ports.of(vertex), filename, unpack(false), false)));
             continue;
         }

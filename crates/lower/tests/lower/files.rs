@@ -141,17 +141,17 @@ ADD --unpack=true http://example.org/c.tgz local.tgz /x/
     insta::assert_snapshot!(graph(text), @r#"
     0: [1/4] FROM docker.io/library/alpine:latest@c9ef
          image docker.io/library/alpine:latest linux/amd64
-    1: [2/4] ADD https://example.org/a/b.tar.gz?x=1 /dl/
+    1: [internal] fetch https://example.org/a/b.tar.gz?x=1
          http https://example.org/a/b.tar.gz?x=1 as b.tar.gz
     2: [2/4] ADD https://example.org/a/b.tar.gz?x=1 /dl/
          file on 0
          copy 1:["b.tar.gz"] to /dl/
-    3: [3/4] ADD --checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 https://example.org/ /f
+    3: [internal] fetch https://example.org/
          http https://example.org/ as __unnamed__ e3b0c44298fc
     4: [3/4] ADD --checksum=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 https://example.org/ /f
          file on 2
          copy 3:["__unnamed__"] to /f
-    5: [4/4] ADD --unpack=true http://example.org/c.tgz local.tgz /x/
+    5: [internal] fetch http://example.org/c.tgz
          http http://example.org/c.tgz as c.tgz
     6: [internal] load build context
          local context
@@ -190,17 +190,17 @@ COPY --from=tree / /
     insta::assert_snapshot!(graph_with(text, &options, &Images::default()), @r#"
     0: [stage-0 1/4] FROM docker.io/library/alpine:latest@c9ef
          image docker.io/library/alpine:latest linux/amd64
-    1: [stage-0 2/4] ADD --keep-git-dir=true https://example.org/a.git#v1:sub /src/
+    1: [internal] fetch https://example.org/a.git#v1:sub
          git https://example.org/a.git #v1 :sub .git
     2: [stage-0 2/4] ADD --keep-git-dir=true https://example.org/a.git#v1:sub /src/
          file on 0
          copy 1:["."] to /src/
-    3: [stage-0 3/4] ADD --checksum=abcdef --exclude=*.md git@example.org:b /b
+    3: [internal] fetch git@example.org:b
          git git@example.org:b is abcdef
     4: [stage-0 3/4] ADD --checksum=abcdef --exclude=*.md git@example.org:b /b
          file on 2
          copy 3:["."] to /b exclude ["*.md"]
-    5: [stage-0 4/4] ADD --chown=5 https://example.org/c.git?branch=main&submodules=0 github.com/x /c/
+    5: [internal] fetch https://example.org/c.git?branch=main&submodules=0
          git https://example.org/c.git #refs/heads/main without submodules
     6: [internal] load build context
          local context

@@ -10,7 +10,7 @@ fn facts(lowered: &Lowered) -> Vec<String> {
         (None, false) => "-".to_owned(),
         (Some(base), false) => {
             let names: Vec<&str> = base.env.iter().map(|(name, _)| name.as_str()).collect();
-            format!("{} shell={} {:?}", names.join(","), base.has_shell, base.platform_mismatch)
+            format!("{} shell={} {:?}", names.join(","), base.has_shell, base.platform_mismatches)
         }
     };
     lowered.facts.iter().map(text).collect()
@@ -27,9 +27,9 @@ fn images() -> Images {
 
 #[test]
 fn stages() {
-    let mismatch = " shell=false Some((\"linux/amd64\", \"linux/arm64\"))";
+    let mismatch = " shell=false [(\"linux/amd64\", \"linux/arm64\")]";
     let lowered = lower_with(FILE, &options(), &images());
-    assert_eq!(facts(&lowered), ["A,B shell=true None", "skipped", "skipped", mismatch, "-"]);
+    assert_eq!(facts(&lowered), ["A,B shell=true []", "skipped", "skipped", mismatch, "-"]);
     assert_eq!(lowered.target_stage, 4);
     let target = Options { target: Some("B".to_owned()), ..options() };
     let lowered = lower_with(FILE, &target, &images());
@@ -37,11 +37,11 @@ fn stages() {
     assert_eq!(lowered.target_stage, 1);
     let all = Options { all_stages: true, ..target };
     let lowered = lower_with(FILE, &all, &images());
-    assert_eq!(facts(&lowered), ["A,B shell=true None", "-", "-", mismatch, "-"]);
+    assert_eq!(facts(&lowered), ["A,B shell=true []", "-", "-", mismatch, "-"]);
     assert_eq!(lowered.target_stage, 1);
     // What was asked for explicitly is no mismatch.
     let lowered = lower_with("FROM --platform=linux/arm64 arm\n", &options(), &images());
-    assert_eq!(facts(&lowered), [" shell=false None"]);
+    assert_eq!(facts(&lowered), [" shell=false []"]);
     // A context in the place of a stage: its instructions are not built.
     let contexts = [("a".to_owned(), NamedContext::Local)].into();
     let lowered = lower_with(FILE, &Options { contexts, ..options() }, &images());

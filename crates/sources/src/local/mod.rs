@@ -78,6 +78,11 @@ impl LocalContext {
         &self.ignore
     }
 
+    /// Whether a path is in the directory, and only the ignore file keeps it out of the context.
+    pub fn leaves_out(&self, path: &Path) -> bool {
+        self.ignore.judge_from_root(path).is_ignored() && self.directory.entry(path).is_ok_and(|entry| entry.is_some())
+    }
+
     /// Gives the file in which digests are remembered, and what is to be in it for the next build, to `write`; unless that is
     /// there already.
     ///

@@ -6,7 +6,9 @@ use super::{attest, contexts, output, ssh, steps};
 use crate::docker_host;
 use crate::error::{CliError, UsageError};
 use crate::values;
-use kiln_engine::{AutoCacheMode, BuildRequest, Destination, DockerfileSource, ImageOutput, NoCache, Output, Push};
+use kiln_engine::{
+    AnnotationPlace, AutoCacheMode, BuildRequest, Destination, DockerfileSource, ImageOutput, NoCache, Output, Push,
+};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
@@ -26,6 +28,10 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
     }
     check_outputs(&outputs, args.quiet, io::stdout().is_terminal())?;
     check_names(&outputs, &args.tags)?;
+    let build_args = build_args(&args.build_args)?;
+    if args.platform.len() < 2 && !build_args.contains_key("BUILDKIT_MULTI_PLATFORM") {
+        check_annotations(&outputs)?;
+    }
     let (context, dockerfile) = contexts::main_context("build", &args.context, args.file)?;
     if args.no_cache_mounts && !args.no_cache && args.no_cache_filter.is_empty() {
         return Err(UsageError::new("`--no-cache-mounts` says what steps that run again find in their cache mounts")
@@ -42,7 +48,7 @@ pub(super) fn make(args: BuildArgs) -> Result<BuildRequest, CliError> {
         context,
         dockerfile,
         target: args.target.filter(|target| !target.is_empty()),
-        build_args: build_args(&args.build_args)?,
+        build_args,
         labels: values::labels(&args.labels)?,
         contexts: args.build_contexts.into_iter().collect::<BTreeMap<_, _>>(),
         tags: args.tags,
@@ -172,6 +178,20 @@ fn check_names(outputs: &[Output], tags: &[String]) -> Result<(), UsageError> {
         }
     }
     Ok(())
+}
+
+/// Refuses annotations of an index that a build for one platform does not make.
+fn check_annotations(outputs: &[Output]) -> Result<(), UsageError> {
+    let annotations = outputs.iter().filter_map(Output::image).flat_map(|image| &image.annotations);
+    let of_index = |place: AnnotationPlace| matches!(place, AnnotationPlace::Index | AnnotationPlace::IndexDescriptor);
+    match annotations.into_iter().find(|annotation| of_index(annotation.place)) {
+        Some(annotation) => Err(UsageError::new(format!(
+            "`--annotation`: `{}` is for an index, and an image of one platform has none",
+            annotation.key
+        ))
+        .hint("annotate the manifest, or build for several platforms")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,14 @@ impl Results {
             match fs::remove_file(path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(source) => return Err(CliError::Write { path: path.clone(), source }),
+                Err(_) if path.is_dir() => {
+                    let message = format!("`{option}`: `{}` is a directory", path.display());
+                    return Err(UsageError::new(message).hint("give it the name of a file").into());
+                }
+                Err(error) => {
+                    let message = format!("`{option}`: cannot write `{}`: {error}", path.display());
+                    return Err(UsageError::new(message).into());
+                }
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::SHORT_ID;
 use crate::args::Globals;
 use crate::confirm;
-use crate::error::{CliError, UsageError};
+use crate::error::CliError;
 use crate::exit::ExitStatus;
 use crate::session::Session;
 use crate::{human, terminal};
@@ -66,7 +66,7 @@ fn find_all(known: &[CacheMountInfo], wanted: &[String]) -> Result<Vec<MountId>,
 }
 
 /// A name may stand for several directories, the beginning of an id only for one.
-fn find(known: &[CacheMountInfo], text: &str) -> Result<Vec<MountId>, UsageError> {
+fn find(known: &[CacheMountInfo], text: &str) -> Result<Vec<MountId>, EngineError> {
     let named: Vec<MountId> = known.iter().filter(|mount| mount.key.as_str() == text).map(|mount| mount.id).collect();
     if !named.is_empty() {
         return Ok(named);
@@ -75,9 +75,12 @@ fn find(known: &[CacheMountInfo], text: &str) -> Result<Vec<MountId>, UsageError
     let found: Vec<MountId> = known.iter().filter(begins).map(|mount| mount.id).collect();
     match found.len() {
         1 => Ok(found),
-        0 => Err(UsageError::new(format!("there is no cache mount `{text}`")).hint("`kiln cache ls` lists them")),
-        _ => Err(UsageError::new(format!("several cache mounts have an id that begins with `{text}`"))
-            .hint("give more digits")),
+        0 => Err(EngineError::new(ErrorKind::User, format!("there is no cache mount `{text}`"))
+            .with_hint("`kiln cache ls` lists them")),
+        _ => {
+            Err(EngineError::new(ErrorKind::User, format!("several cache mounts have an id that begins with `{text}`"))
+                .with_hint("give more digits"))
+        }
     }
 }
 

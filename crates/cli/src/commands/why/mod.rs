@@ -5,13 +5,13 @@ mod tree;
 
 use super::history::{age, cached};
 use crate::args::Globals;
-use crate::error::{CliError, UsageError};
+use crate::error::CliError;
 use crate::exit::ExitStatus;
 use crate::session::Session;
 use crate::{human, terminal};
 use clap::Args;
 use jiff::Timestamp;
-use kiln_engine::{Advice, BuildRecord, HistoryId, StepEnd, StepRecord};
+use kiln_engine::{Advice, BuildRecord, EngineError, ErrorKind, HistoryId, StepEnd, StepRecord};
 use serde_json::json;
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub(crate) fn execute(globals: &Globals, args: &WhyArgs) -> Result<ExitStatus, C
         (Some(wanted), as_json) => {
             let steps = step::find(&build, wanted);
             if steps.is_empty() {
-                return Err(UsageError::new(format!("the build has no step `{wanted}`"))
-                    .hint("name it by number (`#4`), by line (`:12`), or by a part of its text; `kiln why` lists those that ran")
+                return Err(EngineError::new(ErrorKind::User, format!("the build has no step `{wanted}`"))
+                    .with_hint("name it by number (`#4`), by line (`:12`), or by a part of its text; `kiln why` lists those that ran")
                     .into());
             }
             if as_json {

@@ -2,7 +2,7 @@
 
 use super::{said, tree};
 use crate::{human, text};
-use kiln_engine::{BuildRecord, Change, Reason, StepEnd, StepRecord};
+use kiln_engine::{BuildRecord, Change, Reason, StepEnd, StepRecord, or_none};
 use std::time::Duration;
 
 /// The steps that a user means: by number, by line, or by text.
@@ -63,7 +63,7 @@ fn all(change: &Change, out: &mut String) {
         Change::Text { part, before, after } => {
             for (value, verb) in [(before, "was"), (after, "is")] {
                 match value {
-                    Some(value) => out.push_str(&format!("  {part} {verb}: {}\n", text::message(value))),
+                    Some(value) => out.push_str(&format!("  {part} {verb}: {}\n", text::message(or_none(value)))),
                     None => out.push_str(&format!("  {part} {verb} not there\n")),
                 }
             }

@@ -3,7 +3,7 @@
 use crate::ops::exec::snapshot;
 use crate::snapshot::Output;
 use crate::{build::Selections, error::EngineError};
-use kiln_graph::{Exec, Mount, MountKind};
+use kiln_graph::{Exec, Mount, MountKind, Network, SecretTarget, Security};
 use kiln_solver::KeyParts;
 
 /// The named parts of the step's key. `said` is what people are told when an input changed.
@@ -14,7 +14,7 @@ pub(crate) fn key_parts(
     selections: &dyn Selections,
 ) -> Result<KeyParts, EngineError> {
     let mut parts = KeyParts::new();
-    parts.text(KeyParts::OP, "exec v1");
+    parts.text(KeyParts::OP, "exec v2");
     match exec.root {
         Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, said(port.0)),
         None => parts.text("base", "scratch"),
@@ -28,9 +28,13 @@ pub(crate) fn key_parts(
     parts.text("working directory", &exec.cwd);
     parts.text("user", exec.user.as_deref().unwrap_or_default());
     parts.text("hostname", exec.hostname.as_deref().unwrap_or_default());
-    parts.text("network", format!("{:?}", exec.network));
-    parts.text("security", format!("{:?}", exec.security));
-    parts.text("settings", format!("{:?} {:?} {:?}", exec.shm_size, exec.ulimits, exec.valid_exit_codes));
+    parts.text("network", network(exec.network));
+    parts.text("security", security(exec.security));
+    parts.text("size of /dev/shm", exec.shm_size.map(|bytes| format!("{bytes} bytes")).unwrap_or_default());
+    let ulimits = exec.ulimits.iter().map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard));
+    parts.text("ulimits", ulimits.collect::<Vec<_>>().join(" "));
+    let codes: Vec<String> = exec.valid_exit_codes.iter().map(ToString::to_string).collect();
+    parts.text("valid exit codes", codes.join(" "));
     let hosts: Vec<String> = exec.extra_hosts.iter().map(|entry| format!("{}={}", entry.host, entry.ip)).collect();
     parts.text("extra hosts", hosts.join(" "));
     for mount in &exec.mounts {
@@ -47,10 +51,10 @@ fn mount_parts(
     parts: &mut KeyParts,
 ) -> Result<(), EngineError> {
     let name = format!("mount {}", mount.target);
-    let access = if mount.read_only { "ro" } else { "rw" };
+    let access = if mount.read_only { "read-only" } else { "writable" };
     match &mount.kind {
         MountKind::Bind { from, source } => {
-            parts.text(&name, format!("bind {access}"));
+            parts.text(&name, format!("bind, {access}"));
             match &inputs[from.0 as usize] {
                 Output::Snapshot(snapshot) if source.trim_matches('/').is_empty() => {
                     parts.content(format!("files at {}", mount.target), snapshot.content, said(from.0));
@@ -62,7 +66,8 @@ fn mount_parts(
             }
         }
         MountKind::Cache { from, source, mode, uid, gid, .. } => {
-            parts.text(&name, format!("cache {access} {mode:?} {uid}:{gid}"));
+            let mode = mode.map(|mode| format!(", mode {mode:04o}")).unwrap_or_default();
+            parts.text(&name, format!("cache, {access}{mode}, owner {uid}:{gid}"));
             if let Some(from) = from {
                 parts.files(
                     format!("first files at {}", mount.target),
@@ -71,16 +76,44 @@ fn mount_parts(
             }
         }
         MountKind::Tmpfs { size } => {
-            parts.text(&name, format!("tmpfs {access} {size:?}"));
+            let size = size.map(|size| format!(", {size} bytes")).unwrap_or_default();
+            parts.text(&name, format!("tmpfs, {access}{size}"));
         }
         MountKind::Secret { id, target, required, mode, uid, gid } => {
-            parts.text(&name, format!("secret {id} {target:?} {required} {mode:o} {uid}:{gid}"));
+            let target = match target {
+                SecretTarget::File => "as a file".to_owned(),
+                SecretTarget::Env(name) => format!("as the variable {name}"),
+                SecretTarget::FileAndEnv(name) => format!("as a file and the variable {name}"),
+            };
+            let settings = owned(*required, *mode, *uid, *gid);
+            parts.text(&name, format!("secret `{id}` {target}, {settings}"));
         }
         MountKind::Ssh { id, required, mode, uid, gid } => {
-            parts.text(&name, format!("ssh {id} {required} {mode:o} {uid}:{gid}"));
+            parts.text(&name, format!("agent `{id}`, {}", owned(*required, *mode, *uid, *gid)));
         }
     }
     Ok(())
+}
+
+/// What secrets and agents have in common.
+fn owned(required: bool, mode: u32, uid: u32, gid: u32) -> String {
+    let required = if required { "required" } else { "optional" };
+    format!("{required}, mode {mode:04o}, owner {uid}:{gid}")
+}
+
+fn network(network: Network) -> &'static str {
+    match network {
+        Network::Default => "default",
+        Network::None => "none",
+        Network::Host => "host",
+    }
+}
+
+fn security(security: Security) -> &'static str {
+    match security {
+        Security::Sandbox => "sandbox",
+        Security::Insecure => "insecure",
+    }
 }
 
 /// What is run, as people wrote it, and in which form, so that no two lists of arguments look the same.

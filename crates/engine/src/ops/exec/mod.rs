@@ -14,7 +14,7 @@ mod ssh;
 
 pub(crate) use environment::{copy_root_metadata, network_files};
 pub(crate) use key::key_parts;
-pub(crate) use limits::{cgroup, not_started};
+pub(crate) use limits::{cgroup, how, not_started};
 pub(crate) use mounts::{NotGiven, or_empty};
 
 use crate::build::{Made, Ran, StepContext};
@@ -141,7 +141,7 @@ fn run(exec: &Exec, spec: &Spec, context: &StepContext<'_>) -> Result<(), Engine
     if expected {
         return Ok(());
     }
-    let how = limits::how(&exit, exec.resources.memory);
+    let how = how(&exit, exec.resources.memory);
     let mut error = EngineError::new(ErrorKind::BuildFailed, format!("`{}` failed: {how}", command_line(exec)));
     error.log_tail = tail.into_lines();
     Err(error)
