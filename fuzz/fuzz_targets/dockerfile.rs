@@ -15,7 +15,7 @@ struct AnyImage;
 impl ImageResolver for AnyImage {
     fn resolve(&self, request: &ImageRequest) -> Result<ResolvedImage, ResolveError> {
         let mut config = ImageConfig::empty(&request.platform);
-        config.config.on_build = Some(vec!["ARG A=b".to_owned(), "RUN echo $A".to_owned()]);
+        config.config.on_build = vec!["ARG A=b".to_owned(), "RUN echo $A".to_owned()];
         Ok(ResolvedImage {
             reference: request.reference.clone(),
             digest: Digest::of_bytes(request.reference.as_bytes()),
@@ -36,7 +36,7 @@ fuzz_target!(|text: &str| {
     match lower(&dockerfile, &options, &AnyImage) {
         Ok(lowered) => {
             lowered.warnings.iter().filter_map(|warning| warning.span).for_each(inside);
-            let facts = rules::Facts { stages: &lowered.facts, ..rules::Facts::default() };
+            let facts = rules::Facts { stages: lowered.facts, ..rules::Facts::default() };
             let findings = rules::check(&dockerfile, &facts, &rules::Options::default());
             findings.iter().for_each(|finding| inside(finding.span));
         }

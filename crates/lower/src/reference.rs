@@ -48,7 +48,9 @@ pub(crate) fn canonical(name: &str) -> Option<String> {
 /// The name as people write it, from any spelling: `alpine`, `alpine:3.20`, `example.org/a/b`. Names of contexts are compared so.
 pub(crate) fn familiar(name: &str) -> Option<String> {
     let full = canonical(name)?;
-    let short = full.strip_prefix("docker.io/library/").or_else(|| full.strip_prefix("docker.io/")).unwrap_or(&full);
+    let without_domain = || full.strip_prefix("docker.io/").filter(|path| split_domain(path).0 == DEFAULT_DOMAIN);
+    let official = full.strip_prefix("docker.io/library/").filter(|name| !name.contains('/'));
+    let short = official.or_else(without_domain).unwrap_or(&full);
     Some(short.strip_suffix(":latest").unwrap_or(short).to_owned())
 }
 

@@ -49,12 +49,12 @@ impl Repository {
 
     /// The shortest text that means this repository: `ubuntu` for `docker.io/library/ubuntu`.
     pub fn familiar(&self) -> String {
-        match self.registry.as_str() {
-            DOCKER_HUB => match self.name.strip_prefix(OFFICIAL) {
-                Some(name) if !name.contains('/') => name.to_owned(),
-                _ => self.name.clone(),
-            },
-            _ => self.to_string(),
+        match self.name.strip_prefix(OFFICIAL) {
+            _ if self.registry != DOCKER_HUB => self.to_string(),
+            Some(name) if !name.contains('/') => name.to_owned(),
+            // Alone, it would be the name of another registry's repository.
+            _ if self.name.split_once('/').is_some_and(|(first, _)| parse::is_registry_like(first)) => self.to_string(),
+            _ => self.name.clone(),
         }
     }
 

@@ -141,7 +141,7 @@ fn parse_digest(text: &str) -> Result<Digest, ReferenceProblem> {
 }
 
 /// Whether the first component of several is a registry rather than a user of Docker Hub.
-fn is_registry_like(first: &str) -> bool {
+pub(super) fn is_registry_like(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':', '[']) || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 

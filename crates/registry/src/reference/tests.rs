@@ -46,6 +46,9 @@ fn displays_in_full_and_familiar_and_round_trips() {
         ("ubuntu", "docker.io/library/ubuntu:latest", "ubuntu:latest"),
         ("a/b:c", "docker.io/a/b:c", "a/b:c"),
         ("docker.io/library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest"),
+        // Without the registry, these would be names of other ones.
+        ("docker.io/a.b/c:1", "docker.io/a.b/c:1", "docker.io/a.b/c:1"),
+        ("docker.io/localhost/c", "docker.io/localhost/c:latest", "docker.io/localhost/c:latest"),
         ("localhost:5000/x", "localhost:5000/x:latest", "localhost:5000/x:latest"),
     ];
     for (text, full, familiar) in table {
