@@ -35,4 +35,4 @@ pub use merged::Merged;
 pub use oci::write_oci;
 pub use pack::{Annotations, ImageBlobs, LayerSource, PackError, Packing, diff_id, layer_blob, pack};
 pub use platforms::PlatformDirectories;
-pub use push::{PushError, PushTarget, push};
+pub use push::{PushError, PushProgress, PushTarget, push};

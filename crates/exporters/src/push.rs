@@ -45,8 +45,10 @@ pub enum PushError {
     Cancelled,
 }
 
-/// Pushes an image, until `stop` is true. `progress` is told of a blob: bytes sent, bytes in all, and how it came to be there, once it
-/// is.
+/// Told of a blob: bytes sent, bytes in all, and how it came to be there, once it is.
+pub type PushProgress<'a> = dyn Fn(&Digest, u64, u64, Option<Pushed>) + 'a;
+
+/// Pushes an image, until `stop` is true.
 ///
 /// # Errors
 /// [`PushError`].
@@ -55,7 +57,7 @@ pub fn push(
     store: &Store,
     image: &Assembly,
     target: &PushTarget,
-    progress: &dyn Fn(&Digest, u64, u64, Option<Pushed>),
+    progress: &PushProgress<'_>,
     stop: &AtomicBool,
 ) -> Result<(), PushError> {
     let stopped = Arc::new(AtomicBool::new(false));
