@@ -114,3 +114,39 @@ fn cross_compiles_for_arm64_with_a_cache_mount() {
         assert!(String::from_utf8_lossy(&said).contains("aarch64"));
     }
 }
+
+#[test]
+fn a_fresh_machine_compiles_what_changed() {
+    let Some(laptop) = with_go() else { return };
+    let golang = laptop.path("golang");
+    let context = std::env::var_os(CONTEXT).expect("as before");
+    let mut command = laptop.command(["build", "-q", "-o"]);
+    command.arg(format!("type=oci,tar=false,dest={}", golang.display()));
+    Ran::of(command.arg("-f").arg(workspace().join("xtask/images/golang/Dockerfile")).arg(context)).succeeds();
+    let base = format!("--build-context=golang:1.25-trixie=oci-layout://{}", golang.display());
+    let mounts = "--mount=type=cache,target=/root/.cache/go-build --mount=type=cache,target=/go/pkg/mod ";
+    for (form, mounts) in [("cached", mounts), ("baseline", "")] {
+        let dockerfile = format!(
+            "FROM golang:1.25-trixie AS build\nWORKDIR /src\nCOPY go.mod .\nRUN {mounts}go mod download\nCOPY . .\n\
+             RUN {mounts}CGO_ENABLED=0 go build -v -o /app .\nFROM scratch\nCOPY --from=build /app /app\nCMD [\"/app\"]\n"
+        );
+        let write = |kiln: &Kiln, text: &str| {
+            kiln.write("Dockerfile", &dockerfile).write("go.mod", "module example.com/x\n\ngo 1.25\n");
+            kiln.write("lib/lib.go", "package lib\n\nfunc Text() string { return \"of the library\" }\n");
+            let main = "package main\n\nimport \"fmt\"\nimport \"example.com/x/lib\"\n\nfunc main() { fmt.Println(TEXT, lib.Text()) }\n";
+            kiln.write("main.go", main.replace("TEXT", &format!("{text:?}")));
+        };
+        let cache = laptop.path(form);
+        write(&laptop, "one");
+        build(&laptop, &[&base, &format!("--cache-to=type=local,dest={},mode=max", cache.display())]).succeeds();
+        let runner = Kiln::for_builds().expect("as before");
+        write(&runner, "two");
+        let from = format!("--cache-from=type=local,src={}", cache.display());
+        let ran = build(&runner, &[&base, &from, "-t", "app"]);
+        ran.succeeds().cached_from("go mod download", "directory").executed("go build").logs("example.com/x");
+        for package in ["example.com/x/lib", "fmt", "runtime"] {
+            assert!(!ran.logged(package), "{package} was compiled again: {ran}");
+        }
+        runner.run(["run", "app"]).succeeds().stdout_is("two of the library\n");
+    }
+}

@@ -88,12 +88,11 @@ Options:
                                       the exported stage, and what a step left behind last time, as
                                       well [env: KILN_AUTO_CACHE] [default: safe]
       --cache-from <CACHE>            A cache of other machines to look in:
-                                      type=registry|local|s3|inline[,ATTRIBUTE=VALUE,...], or the
-                                      reference of one in a registry; of several, the first that has
-                                      a step
+                                      type=registry|local|s3[,ATTRIBUTE=VALUE,...], or the reference
+                                      of one in a registry; of several, the first that has a step
       --cache-to <CACHE>              Where to leave what this build makes, cache mounts included,
                                       for other machines:
-                                      type=registry|local|s3|inline[,mode=min|max][,ATTRIBUTE=VALUE,...]
+                                      type=registry|local|s3[,mode=min|max][,ATTRIBUTE=VALUE,...]
       --pull[=<BOOL>]                 Ask registries again for every base image
   -o, --output <OUTPUT>               Where the result goes:
                                       type=image|registry|oci|docker|local|tar[,ATTRIBUTE=VALUE,...];

@@ -121,6 +121,16 @@ impl Graph {
         &self.vertices[id.index()]
     }
 
+    /// The vertices that need a vertex, itself included.
+    pub fn dependents(&self, id: VertexId) -> Vec<VertexId> {
+        let mut found = vec![false; self.vertices.len()];
+        found[id.index()] = true;
+        for (index, vertex) in self.vertices.iter().enumerate().skip(id.index() + 1) {
+            found[index] = vertex.inputs.iter().any(|input| found[input.index()]);
+        }
+        (0u32..).zip(found).filter_map(|(id, found)| found.then_some(VertexId(id))).collect()
+    }
+
     /// The vertices that `targets` need, themselves included, inputs first.
     pub fn reachable(&self, targets: &[VertexId]) -> Vec<VertexId> {
         let mut needed = vec![false; self.vertices.len()];

@@ -4,7 +4,7 @@
 //! meta.db                  SQLite in WAL mode: every fact about what follows; `PRAGMA user_version` is the format
 //! blobs/sha256/HEX         manifests, configs, compressed layers
 //! layers/ID/fs             one overlay lower directory, never changed once it is here
-//! mounts/ID/{fs,lock}      one cache mount; whoever uses it holds a lock on `lock`
+//! mounts/ID/{fs,lock,memo} one cache mount; whoever uses it holds a lock on `lock`; `memo` is opaque to the store
 //! tmp/PID-NONCE.lock       one process: locked for as long as it lives; lists the blobs that it relies on
 //! tmp/PID-NONCE/           what that process is making
 //! locks/                   locks of steps being executed, and of the store's own short sections

@@ -1,4 +1,4 @@
-//! `mounts/ID/{fs,lock}`: cache mounts, directories that outlive builds. A key may have several directories: those of `private` users
+//! `mounts/ID/{fs,lock,memo}`: cache mounts, directories that outlive builds. A key may have several directories: those of `private` users
 //! that worked at the same time. The oldest is the one that `shared` and `locked` users meet in.
 //!
 //! Whoever uses a directory holds its `lock`: shared or exclusive, as the sharing mode says. Who takes the lock looks again whether the
@@ -9,7 +9,7 @@ mod usage;
 
 pub use usage::{CacheMountInfo, RemovedMounts};
 
-use crate::db::now;
+use crate::db::{now, time};
 use crate::error::{Error, Result};
 use crate::ids::MountId;
 use crate::locks::Pause;
@@ -22,7 +22,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What makes two cache mounts the same: namespace, id, and whatever else the caller wants kept apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,6 +95,27 @@ impl CacheMount {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What [`CacheMount::keep_memo`] kept beside the files; nothing if that is not there.
+    pub fn memo(&self) -> Vec<u8> {
+        fs::read(self.memo_path()).unwrap_or_default()
+    }
+
+    /// Keeps what somebody wants to know of the files the next time. It goes with the directory.
+    ///
+    /// # Errors
+    /// The disk's; then the old memo stays.
+    pub fn keep_memo(&self, bytes: &[u8]) -> Result<()> {
+        let directory = self.store.temp_dir()?;
+        let new = directory.path().join("memo");
+        fs::write(&new, bytes).map_err(|error| Error::io("write", &new, error))?;
+        let path = self.memo_path();
+        fs::rename(&new, &path).map_err(|error| Error::io("write", &path, error))
+    }
+
+    fn memo_path(&self) -> PathBuf {
+        self.path.with_file_name("memo")
     }
 
     /// Whether an earlier user has left something there.
@@ -192,6 +213,17 @@ impl Store {
             pause.take();
         }
         Ok(None)
+    }
+
+    /// All cache mounts, with when each was last used, in the order of their keys.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn cache_mount_keys(&self) -> Result<Vec<(CacheMountKey, SystemTime)>> {
+        self.0.db().read(|sql| {
+            let mut select = sql.prepare_cached("SELECT key, max(used) FROM mounts GROUP BY key ORDER BY key")?;
+            select.query_map([], |row| Ok((CacheMountKey(row.get(0)?), time(row.get(1)?))))?.collect()
+        })
     }
 
     /// Whether a cache mount has a directory.

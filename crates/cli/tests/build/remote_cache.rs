@@ -1,5 +1,7 @@
-//! Builds that go on from what another machine has left in a cache: two stores that share nothing but a directory.
+//! Builds that go on from what another machine has left in a cache: two stores that share nothing but a directory, or a
+//! registry.
 
+use crate::docker_registry::{DockerRegistry, Setup};
 use crate::support::{Kiln, Ran};
 use kiln_digest::Digest;
 use serde_json::Value;
@@ -155,7 +157,7 @@ fn a_record_that_lies_of_its_layer_is_not_believed() {
     // The same records, with the layer of another step below the diff id and the digest of this one.
     let other = Machines::new("FROM base\nRUN echo two > /two\n").expect("as before");
     other.export();
-    let (mut manifest, foreign) = (manifest(&machines.cache()), manifest(&other.cache()));
+    let (mut manifest, foreign) = (published(&machines.cache()), published(&other.cache()));
     manifest["layers"][0]["blob"] = foreign["layers"][0]["blob"].clone();
     copy_blobs(&other.cache(), &machines.cache());
     replace(&machines.cache(), &manifest);
@@ -215,10 +217,6 @@ fn an_export_that_fails_fails_the_build_unless_it_may() {
 fn a_second_export_sends_no_layer_again() {
     let Some(machines) = Machines::new(DOCKERFILE) else { return };
     let first = machines.export();
-    let sent = |ran: &Ran| {
-        let line = ran.stderr.lines().find_map(|line| line.split("sent ").nth(1)).expect("a summary").to_owned();
-        line.split(' ').next().and_then(|bytes| bytes.parse::<u64>().ok()).expect("bytes")
-    };
     assert!(sent(&first) > 1000, "{first}");
     // From a machine that never had the layers of the stage before.
     machines.runner.write("main", "two\n");
@@ -230,11 +228,138 @@ fn a_second_export_sends_no_layer_again() {
     assert!(sent(&ran) < 3 * sent(&first), "{ran}");
 }
 
-/// The manifest of a cache in a directory.
-fn manifest(cache: &Path) -> Value {
-    let blobs = fs::read_dir(cache.join("blobs/sha256")).expect("blobs").flatten();
-    let documents = blobs.filter_map(|entry| serde_json::from_slice::<Value>(&fs::read(entry.path()).ok()?).ok());
-    documents.into_iter().find(|document| document.get("records").is_some()).expect("a manifest")
+/// A step with a cache mount, after one that changes.
+const MOUNTED: &str = "FROM base AS build\nCOPY main /main\n\
+                       RUN --mount=type=cache,id=things,target=/c ls /c; cat /main >> /c/log; cat /c/log; stat -c %Y-%a /c/log\n\
+                       RUN --mount=type=cache,id=others,target=/d,uid=1000,gid=1000,mode=700 stat -c %u:%g:%a /d; date > /d/d; cat /main\n\
+                       FROM base\nRUN echo end\nCOPY --from=build /main /main\n";
+
+#[test]
+fn cache_mounts_travel() {
+    let Some(machines) = Machines::new(MOUNTED) else { return };
+    machines.export().logs("one");
+    machines.runner.write("main", "two\n");
+    let ran = machines.import();
+    ran.logs("log").logs("one").logs("two").logs("1000:1000:700").stderr_has("importing cache mount `things`");
+    // What is here goes on from what is here.
+    machines.runner.write("main", "three\n");
+    machines.import().logs("one").logs("two").logs("three").stderr_lacks("importing cache mount");
+    // The mount of a machine that never ran its step is handed on, to another place as well.
+    let third = Kiln::for_builds().expect("as before");
+    third.write("Dockerfile", MOUNTED).write("go.mod", "module x\n").write("main", "one\n");
+    let (other, from) = (third.path("other"), machines.from());
+    let to = format!("--cache-to=type=local,dest={},mode=max", other.display());
+    third.build([&from, &to]).succeeds().cached_from("RUN --mount=type=cache,id=things", "directory");
+    assert_eq!(third.run(["cache", "ls", "--json"]).succeeds().stdout(), "");
+    fs::remove_dir_all(machines.cache()).expect("the cache");
+    let fourth = Kiln::for_builds().expect("as before");
+    fourth.write("Dockerfile", MOUNTED).write("main", "four\n");
+    let ran = fourth.build([format!("--cache-from=type=local,src={}", other.display())]);
+    ran.succeeds().logs("one").logs("four");
+}
+
+#[test]
+fn which_cache_mounts_travel() {
+    let Some(machines) = Machines::new(MOUNTED) else { return };
+    machines.laptop.write("unused/Dockerfile", "FROM base\nRUN --mount=type=cache,id=unused,target=/u touch /u/u\n");
+    let unused = machines.laptop.context().join("unused");
+    let base = machines.laptop.base();
+    machines.laptop.run(["build", "--build-context", &base, unused.to_str().expect("a path")]).succeeds();
+    for (attribute, expected) in [
+        ("", &["others|700 1000:1000", "things"][..]),
+        (",mounts=none", &[]),
+        (",mounts=all", &["others|700 1000:1000", "things", "unused"]),
+        (",mounts=id=unused", &["unused"]),
+    ] {
+        machines.laptop.build([&machines.to(attribute)]).succeeds();
+        let document = published(&machines.cache());
+        let mounts = document["mounts"].as_array().expect("mounts");
+        assert_eq!(mounts.iter().map(|mount| mount["key"].as_str().expect("a key")).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn a_broken_cache_mount_is_a_warning_and_an_empty_mount() {
+    let Some(machines) = Machines::new(MOUNTED) else { return };
+    machines.export();
+    let document = published(&machines.cache());
+    let things = &document["mounts"][1];
+    for blob in [&things["index"], &things["packs"][0]] {
+        let hex = blob["digest"].as_str().expect("a digest").replace("sha256:", "");
+        fs::write(machines.cache().join("blobs/sha256").join(hex), "other bytes").expect("a blob");
+        let runner = Kiln::for_builds().expect("as before");
+        runner.write("Dockerfile", MOUNTED).write("main", "two\n");
+        let ran = runner.build([machines.from()]);
+        ran.succeeds().stderr_has("the cache mount `things` from").logs("two");
+        assert!(!ran.logged("one"), "{ran}");
+    }
+}
+
+#[test]
+fn a_second_export_of_a_cache_mount_sends_what_changed() {
+    let dockerfile = "FROM base\nCOPY main /main\n\
+                      RUN --mount=type=cache,target=/c test -e /c/big || head -c 3000000 /dev/urandom > /c/big; cp /main /c/small\n";
+    let Some(machines) = Machines::new(dockerfile) else { return };
+    let first = machines.laptop.build([machines.to("")]);
+    first.succeeds();
+    assert!(sent(&first) > 3_000_000, "{first}");
+    machines.laptop.write("main", "two\n");
+    let second = machines.laptop.build([machines.to("")]);
+    second.succeeds();
+    assert!(sent(&second) < 100_000, "{second}");
+    // So does one by a machine that got the mount from there.
+    machines.runner.write("main", "three\n");
+    let third = machines.runner.build([machines.from(), machines.to("")]);
+    third.succeeds().stderr_has("importing cache mount");
+    assert!(sent(&third) < 100_000, "{third}");
+}
+
+#[test]
+fn two_exports_at_once_leave_one_of_them() {
+    let Some(machines) = Machines::new(MOUNTED) else { return };
+    machines.runner.write("main", "two\n");
+    let (to, base) = (machines.to(""), machines.laptop.base());
+    let start = |kiln: &Kiln| kiln.spawn(["build", "--build-context", &base, &to, "."]);
+    let both = [start(&machines.laptop), start(&machines.runner)];
+    for child in both {
+        assert!(child.wait_with_output().expect("kiln ends").status.success());
+    }
+    let third = Kiln::for_builds().expect("as before");
+    third.write("Dockerfile", MOUNTED).write("main", "three\n");
+    let ran = third.build([machines.from()]);
+    ran.succeeds().stderr_lacks("warning").cached_from("RUN echo end", "directory");
+    assert!(ran.logged("one") != ran.logged("two"), "{ran}");
+}
+
+#[test]
+fn through_a_registry() {
+    let Some(machines) = Machines::new(MOUNTED) else { return };
+    let Some(registry) = DockerRegistry::start(Setup::default()) else { return };
+    let reference = format!("{}/team/cache:main", registry.address());
+    machines.laptop.build([format!("--cache-to=type=registry,ref={reference},mode=max")]).succeeds();
+    machines.runner.write("main", "two\n");
+    let from = format!("--cache-from={reference}");
+    let ran = machines.runner.build([&from]);
+    ran.succeeds().cached_from("RUN echo end", &reference).logs("one").logs("two");
+    let missing = format!("--cache-from={}/team/cache:none", registry.address());
+    machines.runner.write("main", "three\n");
+    machines.runner.build([&missing]).succeeds().stderr_has("there is no cache yet").stderr_lacks("warning");
+}
+
+/// The bytes that an export says it sent.
+fn sent(ran: &Ran) -> u64 {
+    let line = ran.stderr.lines().find_map(|line| line.split(" sent ").nth(1)).expect("a summary");
+    line.split(' ').next().and_then(|bytes| bytes.parse().ok()).expect("bytes")
+}
+
+/// The manifest that a cache in a directory has now.
+fn published(cache: &Path) -> Value {
+    let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).expect("a document")).expect("JSON");
+    let blob = |descriptor: &Value| {
+        let hex = descriptor["digest"].as_str().expect("a digest").replace("sha256:", "");
+        read(&cache.join("blobs/sha256").join(hex))
+    };
+    blob(&blob(&read(&cache.join("index.json"))["manifests"][0])["config"])
 }
 
 fn copy_blobs(from: &Path, to: &Path) {

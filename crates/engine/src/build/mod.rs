@@ -28,7 +28,7 @@ use crate::export;
 use crate::history::Redaction;
 use crate::lint;
 use crate::outcome::BuildOutcome;
-use crate::remote_cache::{self, RemoteCaches};
+use crate::remote_cache::{self, RemoteCaches, RemoteMounts};
 use crate::request::{BuildRequest, SecretSource};
 use crate::snapshot::{Output, OwnLayer, Snapshot};
 use contexts::Contexts;
@@ -63,6 +63,7 @@ pub(crate) struct Build<'a> {
     /// The results of all steps so far.
     pub(crate) results: Mutex<BTreeMap<VertexId, StepResult>>,
     pub(crate) remote_caches: &'a RemoteCaches,
+    pub(crate) remote_mounts: RemoteMounts,
     /// The number of steps that belong to no vertex, besides outputs.
     internal_steps: AtomicU32,
     pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
@@ -152,6 +153,7 @@ fn build(
     if request.attestations.needs_index() {
         export::check_attested(&request.outputs)?;
     }
+    remote_cache::check(&request.cache_to, &remote_caches.access)?;
     let resolver = resolver::Resolver::new(engine, request.pull, inner.clone());
     let parsed = dockerfile.parse()?;
     let plan = platforms::plan(request, &dockerfile, &parsed, &resolver)?;
@@ -185,6 +187,7 @@ fn build(
         found: Mutex::default(),
         results: Mutex::default(),
         remote_caches,
+        remote_mounts: RemoteMounts::default(),
         internal_steps: AtomicU32::new(0),
         secrets: &request.secrets,
         redaction,

@@ -228,6 +228,7 @@ impl Worker for Build<'_> {
         if self.cancel.is_cancelled() {
             return Err(EngineError::cancelled());
         }
+        self.fetch_mounts_after(vertex);
         let node = self.graph.vertex(vertex);
         if matches!(node.op, Op::Exec(_))
             && let Some(base) = self.base_of(vertex, inputs)

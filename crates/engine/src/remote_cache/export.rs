@@ -1,4 +1,5 @@
-//! What a build leaves in a remote cache once it has succeeded: the records of its steps, their layers, and what was selected of them.
+//! What a build leaves in a remote cache once it has succeeded: the records of its steps, their layers, what was selected of them, and
+//! ([`super::export_mounts`]) cache mounts.
 //!
 //! Blobs first, the manifest last: until that is published the old cache stands. A layer that some cache has is not compressed again, and
 //! one that the place has is not sent again.
@@ -15,8 +16,8 @@ use kiln_exporters::PackError;
 use kiln_graph::{Op, VertexId};
 use kiln_layer::BlobCompression;
 use kiln_remote::{
-    BlobRef, CacheExport, CacheManifest, CachedLayer, Content, MANIFEST_VERSION, Mode, Remote, RemoteError, Sent,
-    connect,
+    Access, BlobRef, CacheExport, CacheManifest, CachedLayer, CachedMount, Content, MANIFEST_VERSION, Mode, Remote,
+    RemoteError, Sent, connect,
 };
 use kiln_store::LayerId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,7 +32,7 @@ const PARALLEL: usize = 4;
 
 /// Why a cache could not be exported.
 #[derive(Debug, thiserror::Error)]
-enum CacheExportError {
+pub(super) enum CacheExportError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     #[error("failed to pack a layer for the cache")]
@@ -40,6 +41,16 @@ enum CacheExportError {
     Copy { from: String, source: io::Error },
     #[error(transparent)]
     Store(#[from] kiln_store::Error),
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Refuses places that cannot get a cache, before anything is built.
+pub(crate) fn check(exports: &[CacheExport], access: &Access) -> Result<(), EngineError> {
+    for export in exports {
+        connect(&export.location, access).map_err(|error| EngineError::from_cache_export(error.into()))?;
+    }
+    Ok(())
 }
 
 /// Leaves what the build made in all caches that were asked for.
@@ -62,13 +73,14 @@ fn told(build: &Build<'_>, export: &CacheExport, targets: &[VertexId]) -> Result
     let exported = remote.map_err(CacheExportError::Remote).and_then(|remote| {
         // An old cache that cannot be used is replaced.
         let old = remote.manifest().ok().flatten();
-        let layers = old.map(|manifest| manifest.layers).unwrap_or_default();
+        let (layers, old_mounts) = old.map(|manifest| (manifest.layers, manifest.mounts)).unwrap_or_default();
         let exporting = Exporting {
             build,
             export,
             remote: remote.as_ref(),
             step,
             old: layers.into_iter().map(|layer| (layer.diff_id, layer)).collect(),
+            old_mounts,
             sent: AtomicU64::new(0),
             present: AtomicU64::new(0),
         };
@@ -92,15 +104,16 @@ fn told(build: &Build<'_>, export: &CacheExport, targets: &[VertexId]) -> Result
 }
 
 /// A cache while it is written.
-struct Exporting<'a> {
-    build: &'a Build<'a>,
-    export: &'a CacheExport,
-    remote: &'a dyn Remote,
-    step: StepId,
-    /// The layers of the cache that is there.
+pub(super) struct Exporting<'a> {
+    pub(super) build: &'a Build<'a>,
+    pub(super) export: &'a CacheExport,
+    pub(super) remote: &'a dyn Remote,
+    pub(super) step: StepId,
+    /// What the cache has that is there.
     old: HashMap<Digest, CachedLayer>,
-    sent: AtomicU64,
-    present: AtomicU64,
+    pub(super) old_mounts: Vec<CachedMount>,
+    pub(super) sent: AtomicU64,
+    pub(super) present: AtomicU64,
 }
 
 /// Where a layer comes from.
@@ -114,12 +127,12 @@ impl Exporting<'_> {
     fn run(&self, targets: &[VertexId]) -> Result<(), CacheExportError> {
         let (steps, sources) = self.steps(targets)?;
         let layers = self.layers(sources)?;
+        let mounts = self.mounts(targets)?;
         let document = Document::new(steps, self.build.selections.of_snapshots()).to_json();
         let records = BlobRef::of_bytes(&document);
         self.count(&records, self.remote.write(&records, Content::Bytes(&document))?);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let manifest =
-            CacheManifest { version: MANIFEST_VERSION, created: since.as_secs(), records, layers, mounts: Vec::new() };
+        let manifest = CacheManifest { version: MANIFEST_VERSION, created: since.as_secs(), records, layers, mounts };
         Ok(self.remote.publish(&manifest)?)
     }
 
@@ -220,7 +233,7 @@ impl Exporting<'_> {
     }
 
     /// Sends a blob that another cache has, unless the place has it.
-    fn copy(&self, blob: &BlobRef, from: &Import) -> Result<(), CacheExportError> {
+    pub(super) fn copy(&self, blob: &BlobRef, from: &Import) -> Result<(), CacheExportError> {
         if self.remote.has(blob)? {
             self.count(blob, Sent::Present);
             return Ok(());
@@ -247,7 +260,7 @@ impl Exporting<'_> {
         Ok(())
     }
 
-    fn count(&self, blob: &BlobRef, sent: Sent) {
+    pub(super) fn count(&self, blob: &BlobRef, sent: Sent) {
         let counter = match sent {
             Sent::New => &self.sent,
             Sent::Present => &self.present,
@@ -287,6 +300,7 @@ impl EngineError {
             CacheExportError::Pack(error) => Self::pack(error),
             CacheExportError::Remote(_) | CacheExportError::Copy { .. } => Self::of(ErrorKind::Network, error),
             CacheExportError::Store(_) => Self::of(ErrorKind::Internal, error),
+            CacheExportError::Cancelled => Self::cancelled(),
         }
     }
 }

@@ -5,7 +5,9 @@
 //!                     │ a step is not in the store
 //!                     ▼
 //!                   a hit: a layer that is away ─▶ away: fetched when a step or an output needs its files
-//!                   a cache mount is not in the store ─▶ mounts: fetched when the step that needs it is about to run
+//!                     │ a step is about to run
+//!                     ▼
+//!                   mounts: the cache mounts that are not in the store are fetched in the background
 //!   --cache-to   ◀─ export: after a build that succeeded
 //! ```
 //!
@@ -17,10 +19,13 @@
 mod away;
 mod document;
 mod export;
+mod export_mounts;
 mod import;
+mod mounts;
 
 pub(crate) use away::{AwayLayer, LayerLost};
-pub(crate) use export::export;
+pub(crate) use export::{check, export};
+pub(crate) use mounts::RemoteMounts;
 
 use crate::build::Build;
 use crate::cancel::{CancelToken, HookGuard};
@@ -92,6 +97,12 @@ impl Build<'_> {
     /// What some cache says that a selection is.
     pub(crate) fn find_selection(&self, key: &ContentDigest) -> Option<ContentDigest> {
         self.remote_caches.imports.iter().find_map(|import| self.holdings(import)?.selections.get(key).copied())
+    }
+
+    /// What a cache holds, if the build has waited for that already.
+    fn known_holdings(&self, import: &Import) -> Option<Arc<Holdings>> {
+        let told = *import.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told { import.wait(&self.cancel).ok()? } else { None }
     }
 
     /// What a cache holds. Waits until that is known, and tells people about it the first time.

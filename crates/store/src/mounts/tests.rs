@@ -185,4 +185,18 @@ fn who_reads_keeps_steps_out_and_is_no_user() {
     assert!(matches!(get(&store, Sharing::Locked), Err(MountError::Cancelled(_))));
     drop(held);
     assert_eq!(store.cache_mounts().unwrap()[0].uses, 1);
+    assert_eq!(store.cache_mount_keys().unwrap().into_iter().map(|(key, _)| key).collect::<Vec<_>>(), [key()]);
+}
+
+#[test]
+fn a_memo_is_kept_beside_the_files() {
+    let (_root, store) = new_store();
+    let mount = get(&store, Sharing::Shared).unwrap();
+    assert_eq!(mount.memo(), b"");
+    mount.keep_memo(b"one").unwrap();
+    mount.keep_memo(b"two").unwrap();
+    drop(mount);
+    let mount = get(&store, Sharing::Shared).unwrap();
+    assert_eq!(mount.memo(), b"two");
+    assert!(!mount.is_warm());
 }

@@ -63,12 +63,12 @@ pub(crate) struct BuildArgs {
     /// [default: safe]
     #[arg(long, value_name = "off|safe|all", value_parser = values::auto_cache)]
     pub(super) auto_cache: Option<AutoCacheMode>,
-    /// A cache of other machines to look in: type=registry|local|s3|inline[,ATTRIBUTE=VALUE,...], or the reference of
+    /// A cache of other machines to look in: type=registry|local|s3[,ATTRIBUTE=VALUE,...], or the reference of
     /// one in a registry; of several, the first that has a step
     #[arg(long = "cache-from", value_name = "CACHE", value_parser = caches::import)]
     pub(super) cache_from: Vec<Vec<CacheImport>>,
     /// Where to leave what this build makes, cache mounts included, for other machines:
-    /// type=registry|local|s3|inline[,mode=min|max][,ATTRIBUTE=VALUE,...]
+    /// type=registry|local|s3[,mode=min|max][,ATTRIBUTE=VALUE,...]
     #[arg(long = "cache-to", value_name = "CACHE", value_parser = caches::export)]
     pub(super) cache_to: Vec<Vec<CacheExport>>,
     /// Ask registries again for every base image

@@ -9,6 +9,7 @@
 //!
 //! A mount that the Dockerfile asks for always wins: nothing is put at, above or below it.
 
+use super::cache_key;
 use crate::build::Selections;
 use crate::error::EngineError;
 use crate::ops::users::ProcessUser;
@@ -16,9 +17,6 @@ use crate::snapshot::Output;
 use kiln_graph::{AutoCache, CacheDirectory, CachePurpose, CacheSharing, Exec, MountKind, SecretTarget};
 use kiln_layer::{Tree, TreeError, resolve};
 use std::path::{Path, PathBuf};
-
-/// What the keys of automatic caches begin with.
-const NAMESPACE: &str = "auto/";
 
 /// Where nothing is mounted: places that the sandbox itself fills.
 const RESERVED: [&str; 5] = ["proc", "sys", "dev", "etc/hosts", "etc/resolv.conf"];
@@ -120,11 +118,6 @@ pub(super) fn plan(
     Ok(injection)
 }
 
-/// The key of an explicit cache mount: its id, kept apart from those of automatic caches.
-pub(super) fn explicit_key(id: &str) -> String {
-    if id.trim_start_matches("./").starts_with(NAMESPACE) { format!("./{id}") } else { id.to_owned() }
-}
-
 fn unreadable(error: TreeError) -> EngineError {
     EngineError::internal("failed to look for the caches of the step in its root")(error)
 }
@@ -173,7 +166,7 @@ fn pure(
     selections: &dyn Selections,
 ) -> Result<Option<PureCache>, EngineError> {
     let (mut mode, mut uid, mut gid) = (0o755, user.uid, user.gid);
-    let mut key = format!("{NAMESPACE}{}", cache.id.trim_start_matches(NAMESPACE));
+    let mut key = cache_key::automatic(&cache.id);
     let mut starts_as_image = false;
     if let Some(entry) = tree.entry(&target).map_err(unreadable)? {
         if !entry.is_directory() {

@@ -1,6 +1,7 @@
 //! The exec op: a RUN step in its sandbox.
 
 mod auto_cache;
+pub(crate) mod cache_key;
 mod environment;
 mod foreign;
 mod inside;

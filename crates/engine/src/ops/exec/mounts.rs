@@ -1,6 +1,7 @@
 //! The mounts of a RUN step: binds of other trees and caches, made ready for the sandbox.
 
-use super::auto_cache::{Injection, PureCache, explicit_key};
+use super::auto_cache::{Injection, PureCache};
+use super::cache_key;
 use super::inside::{make_directory, write_file};
 use super::{secret, ssh};
 use crate::build::StepContext;
@@ -63,7 +64,7 @@ pub(crate) fn prepare(
                 bind(mount, &inputs[from.0 as usize], source, &scratch, temporary, context, &mut prepared)?
             }
             MountKind::Cache { from, source, .. } => {
-                let cache = &caches[&cache_key(mount, inputs, context)?];
+                let cache = &caches[&explicit_key(mount, inputs, context)?];
                 let subpath = if from.is_none() { plain(source) } else { PathBuf::new() };
                 make_directory(cache.path(), &subpath).map_err(|error| {
                     EngineError::new(ErrorKind::User, format!("cannot use `{source}` of the cache mount"))
@@ -192,7 +193,7 @@ fn caches(
         let from = from.map(|port| (&inputs[port.0 as usize], source.clone()));
         let wanted =
             Wanted { sharing: *sharing, mode: mode.unwrap_or(0o755), uid: *uid, gid: *gid, from, used_now: false };
-        add(&mut all, cache_key(mount, inputs, context)?, wanted);
+        add(&mut all, explicit_key(mount, inputs, context)?, wanted);
     }
     for cache in &injected.pure {
         add(&mut all, cache.key.clone(), wanted_by_tool(cache, exec, inputs));
@@ -236,11 +237,11 @@ fn strictness(sharing: CacheSharing) -> u8 {
 }
 
 /// What tells a cache from others: its id, and what it starts as. One that belongs to somebody is another one, as in BuildKit.
-fn cache_key(mount: &Mount, inputs: &[Output], context: &StepContext<'_>) -> Result<String, EngineError> {
+fn explicit_key(mount: &Mount, inputs: &[Output], context: &StepContext<'_>) -> Result<String, EngineError> {
     let MountKind::Cache { id, from, source, mode, uid, gid, .. } = &mount.kind else {
         return Err(EngineError::new(ErrorKind::Internal, "not a cache mount"));
     };
-    let mut key = explicit_key(id);
+    let mut key = cache_key::explicit(id);
     if let Some(from) = from {
         key.push_str(&format!("|from={}", context.selections().path(&inputs[from.0 as usize], source)?));
     }
@@ -259,15 +260,26 @@ fn cache(key: &str, wanted: &Wanted<'_>, context: &StepContext<'_>) -> Result<Ca
     let key = CacheMountKey::new(key);
     context.clear_if_asked(&key)?;
     let mut seeding = None;
+    let mut memo = None;
     let cache = context.store().acquire_cache_mount(
         &key,
         sharing,
         |directory| {
             let own = (wanted.mode, wanted.uid, wanted.gid);
-            let seeded = wanted.from.as_ref().map(|(from, source)| seed(from, source, directory, context));
-            let made = seeded.transpose().and_then(|seeded| {
-                let (mode, uid, gid) = seeded.flatten().unwrap_or(own);
-                if wanted.used_now {
+            let remote = context.build.remote_mount(&key);
+            let made = remote.as_ref().map_or(Ok(()), |remote| {
+                memo = Some(remote.memo().to_bytes());
+                remote.move_into(directory).map_err(EngineError::io("move a cache mount to", directory))
+            });
+            let made = made.and_then(|()| {
+                let seeded = wanted.from.as_ref().map(|(from, source)| {
+                    if remote.is_none() {
+                        seed(from, source, directory, context)?;
+                    }
+                    owner(from, source, context)
+                });
+                let (mode, uid, gid) = seeded.transpose()?.flatten().unwrap_or(own);
+                if wanted.used_now && remote.is_none() {
                     touch_all(directory).map_err(EngineError::io("set times below", directory))?;
                 }
                 std::fs::set_permissions(directory, PermissionsExt::from_mode(mode))
@@ -282,14 +294,19 @@ fn cache(key: &str, wanted: &Wanted<'_>, context: &StepContext<'_>) -> Result<Ca
         },
         || !context.cancel().is_cancelled(),
     );
-    cache.map_err(|error| {
+    let cache = cache.map_err(|error| {
         if context.cancel().is_cancelled() {
             return EngineError::cancelled();
         }
         seeding.unwrap_or_else(|| {
             EngineError::new(ErrorKind::Internal, format!("failed to open the cache mount `{key}`")).with_source(error)
         })
-    })
+    })?;
+    if let Some(memo) = memo {
+        // Without it the next export has more to read.
+        let _ = cache.keep_memo(&memo);
+    }
+    Ok(cache)
 }
 
 /// Gives the files of a new cache the present as their time.
@@ -310,14 +327,19 @@ fn touch_all(directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Fills a new cache with what it starts as, and tells mode, owner and group of the directory that it stands for. Files of a context
-/// belong to root.
-fn seed(
-    from: &Output,
-    source: &str,
-    directory: &Path,
-    context: &StepContext<'_>,
-) -> Result<Option<(u32, u32, u32)>, EngineError> {
+/// Fills a new cache with what it starts as.
+fn seed(from: &Output, source: &str, directory: &Path, context: &StepContext<'_>) -> Result<(), EngineError> {
+    match from {
+        Output::Context(local) => copy_into(directory, local.as_ref(), &everything(source, true), context.cancel()),
+        Output::Snapshot(snapshot) => {
+            let realized = context.build.realize(snapshot)?;
+            copy_into(directory, realized.tree.as_ref(), &everything(source, false), context.cancel())
+        }
+    }
+}
+
+/// Mode, owner and group of the directory that a new cache stands for. Files of a context belong to root.
+fn owner(from: &Output, source: &str, context: &StepContext<'_>) -> Result<Option<(u32, u32, u32)>, EngineError> {
     let root_of = |tree: &dyn Tree| -> Result<_, TreeError> {
         let entry = tree.entry(&resolve(tree, &plain(source), true)?)?;
         Ok(entry.filter(|entry| entry.is_directory()).map(|entry| (entry.mode & 0o7777, entry.uid, entry.gid)))
@@ -325,13 +347,11 @@ fn seed(
     let unreadable = EngineError::internal("failed to read what the cache starts as");
     match from {
         Output::Context(local) => {
-            copy_into(directory, local.as_ref(), &everything(source, true), context.cancel())?;
             let root = root_of(local.as_ref()).map_err(unreadable)?;
             Ok(root.map(|(mode, _, _)| (mode, 0, 0)))
         }
         Output::Snapshot(snapshot) => {
             let realized = context.build.realize(snapshot)?;
-            copy_into(directory, realized.tree.as_ref(), &everything(source, false), context.cancel())?;
             root_of(realized.tree.as_ref()).map_err(unreadable)
         }
     }

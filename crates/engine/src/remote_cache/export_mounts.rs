@@ -1,0 +1,155 @@
+//! The cache mounts of an export: those of the store, and where this machine has none, those that other caches have.
+
+use super::export::{CacheExportError, Exporting};
+use super::import::Import;
+use super::mounts::ids;
+use super::with_causes;
+use crate::event::Event;
+use crate::ops::exec::cache_key;
+use kiln_graph::{Op, VertexId};
+use kiln_remote::{BlobRef, CachedMount, ExportError, Limits, Memo, Mounts, Sent, export_mount};
+use kiln_store::{CacheMount, CacheMountKey, MountError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long an export waits for a mount that a step of another build is using.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A cache mount as some cache has it, which the place may lack.
+struct Carried {
+    mount: CachedMount,
+    /// Nothing for the cache that is replaced: the place has its blobs.
+    from: Option<Arc<Import>>,
+}
+
+impl Exporting<'_> {
+    /// Makes the place have the cache mounts that were asked for.
+    pub(super) fn mounts(&self, targets: &[VertexId]) -> Result<Vec<CachedMount>, CacheExportError> {
+        let wanted = self.wanted(targets);
+        let mut mounts = Vec::new();
+        let mut carried = self.carried(&*wanted);
+        for (key, used) in self.build.engine.store().cache_mount_keys()? {
+            if !wanted(key.as_str()) {
+                continue;
+            }
+            if let Some(mount) = self.mount(&key, used)? {
+                carried.remove(key.as_str());
+                mounts.push(mount);
+            }
+        }
+        for carried in carried.into_values() {
+            if let Some(import) = &carried.from {
+                self.carry(&carried.mount, import)?;
+            } else {
+                blobs(&carried.mount).for_each(|blob| self.count(blob, Sent::Present));
+            }
+            mounts.push(carried.mount);
+        }
+        mounts.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(mounts)
+    }
+
+    /// Which keys are asked for.
+    fn wanted(&self, targets: &[VertexId]) -> Box<dyn Fn(&str) -> bool> {
+        match &self.export.options.mounts {
+            Mounts::None => Box::new(|_| false),
+            Mounts::All => Box::new(|_| true),
+            Mounts::Ids(given) => {
+                let given = given.clone();
+                let is = |key: &str, id: &String| key == id || cache_key::is_of(key, &cache_key::explicit(id));
+                Box::new(move |key| given.iter().any(|id| is(key, id) || cache_key::is_of(key, id)))
+            }
+            Mounts::Used => {
+                let graph = self.build.graph;
+                let steps = graph.reachable(targets).into_iter().filter_map(|id| match &graph.vertex(id).op {
+                    Op::Exec(exec) => Some(exec),
+                    Op::File(_) | Op::Source(_) => None,
+                });
+                let ids: Vec<String> = steps.flat_map(ids).collect();
+                Box::new(move |key| ids.iter().any(|id| cache_key::is_of(key, id)))
+            }
+        }
+    }
+
+    /// What other caches have of the wanted mounts: first the one that is replaced, then those that this build looked in.
+    fn carried(&self, wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, Carried> {
+        let mut carried = BTreeMap::new();
+        for mount in self.old_mounts.iter().filter(|mount| wanted(&mount.key)) {
+            carried.entry(mount.key.clone()).or_insert_with(|| Carried { mount: mount.clone(), from: None });
+        }
+        for import in &self.build.remote_caches.imports {
+            let Some(holdings) = self.build.known_holdings(import) else { continue };
+            for mount in holdings.mounts.iter().filter(|mount| wanted(&mount.key)) {
+                let from = || Carried { mount: mount.clone(), from: Some(Arc::clone(import)) };
+                carried.entry(mount.key.clone()).or_insert_with(from);
+            }
+        }
+        carried
+    }
+
+    /// Exports a mount of the store; nothing if it cannot be, which people are told.
+    fn mount(&self, key: &CacheMountKey, used: SystemTime) -> Result<Option<CachedMount>, CacheExportError> {
+        let given_up = Instant::now() + PATIENCE;
+        let held = self
+            .build
+            .engine
+            .store()
+            .hold_cache_mount(key, || !self.build.cancel.is_cancelled() && Instant::now() < given_up);
+        let held = match held {
+            Ok(Some(held)) => held,
+            Ok(None) => return Ok(None),
+            Err(MountError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                self.leave_out(key, &error);
+                return Ok(None);
+            }
+        };
+        let memo = self.memo(key, &held);
+        let stop = self.build.cancel.flag();
+        let exported = match export_mount(held.path(), &memo, &Limits::default(), self.remote, &stop) {
+            Ok(exported) => exported,
+            Err(ExportError::Remote(error)) => return Err(error.into()),
+            Err(ExportError::Cancelled) => return Err(CacheExportError::Cancelled),
+            Err(error) => {
+                self.leave_out(key, &error);
+                return Ok(None);
+            }
+        };
+        // Without it the next export has more to read.
+        let _ = held.keep_memo(&exported.memo.to_bytes());
+        self.sent.fetch_add(exported.sent, Ordering::Relaxed);
+        self.present.fetch_add(exported.total.saturating_sub(exported.sent), Ordering::Relaxed);
+        let (step, item) = (self.step, format!("cache mount {key}"));
+        let (current, total) = (exported.sent, Some(exported.sent));
+        self.build.events.event(Event::StepProgress { step, item, current, total, done: true });
+        let since = used.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (key, used) = (key.as_str().to_owned(), since.as_secs());
+        Ok(Some(CachedMount { key, index: exported.index, packs: exported.packs, size: exported.size, used }))
+    }
+
+    /// What is known of a mount, or can be learnt from the cache that is replaced.
+    fn memo(&self, key: &CacheMountKey, held: &CacheMount) -> Memo {
+        let mut memo = Memo::from_bytes(&held.memo());
+        for mount in self.old_mounts.iter().filter(|mount| mount.key == key.as_str()) {
+            // Who learns nothing sends more.
+            let _ = memo.learn(&mount.index, self.remote, &self.build.cancel.flag());
+        }
+        memo
+    }
+
+    fn leave_out(&self, key: &CacheMountKey, error: &(dyn std::error::Error + 'static)) {
+        let message = format!("the cache mount `{key}` was not exported: {}", with_causes(error));
+        self.build.events.event(Event::Warning { message, span: None });
+    }
+
+    /// Makes the place have what another cache has of a mount.
+    fn carry(&self, mount: &CachedMount, from: &Import) -> Result<(), CacheExportError> {
+        blobs(mount).try_for_each(|blob| self.copy(blob, from))
+    }
+}
+
+fn blobs(mount: &CachedMount) -> impl Iterator<Item = &BlobRef> {
+    std::iter::once(&mount.index).chain(&mount.packs)
+}
