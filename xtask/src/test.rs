@@ -25,6 +25,9 @@ const PACKAGES: &[Package] = &[
     program("tar", "tar"),
     program("uidmap", "newuidmap"),
     program("docker.io", "dockerd"),
+    program("chromium", "chromium"),
+    program("chromium-driver", "chromedriver"),
+    files("fonts-dejavu-core"),
 ];
 
 pub(crate) fn run(places: &Places) -> Result<()> {

@@ -1,6 +1,8 @@
 //! The command line as a whole: global options and the list of commands. Each command's own options are beside the command.
 
-use crate::commands::{build, cache, check, du, history, images, inspect, login, prune, rmi, run, transfer, why};
+use crate::commands::{
+    build, cache, check, du, history, images, inspect, login, prune, report, rmi, run, transfer, why,
+};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Why(why::WhyArgs),
     /// List the builds that kiln remembers
     History(history::HistoryArgs),
+    /// Write a page about a build: its times, reasons, sizes and logs
+    Report(report::ReportArgs),
     /// Show the version
     Version,
     /// Make what earlier commands wrote durable; started by kiln in the background

@@ -16,5 +16,6 @@ mod faulty_proxy;
 mod go;
 mod help;
 mod misuse;
+mod report;
 mod support;
 mod why;

@@ -11,6 +11,7 @@ use crate::build::resolver::Resolver;
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::history::Redaction;
 use crate::lint::{self, Lints, Rules, Told};
 use crate::request::BuildRequest;
 use kiln_dockerfile::ast::{self, From, Instruction, InstructionKind};
@@ -178,7 +179,9 @@ impl Engine {
     /// The context, fetched if it is elsewhere, and the Dockerfile.
     pub(crate) fn find(&self, request: &BuildRequest) -> Result<(MainContext, Dockerfile), EngineError> {
         let numbers = AtomicU32::new(0);
-        let loading = Loading { engine: self, events: &|_| (), cancel: CancelToken::new(), numbers: &numbers };
+        let redaction = Redaction::default();
+        let (events, cancel) = (&|_| (), CancelToken::new());
+        let loading = Loading { engine: self, events, redaction: &redaction, cancel, numbers: &numbers };
         let main = main_context::load(request, &loading)?;
         let dockerfile = dockerfile::read(request, &main, &loading)?;
         Ok((main, dockerfile))

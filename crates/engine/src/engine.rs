@@ -4,7 +4,7 @@ use crate::build;
 use crate::cancel::CancelToken;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::EventSink;
-use crate::history::{Recorder, Redaction};
+use crate::history::{BuildRecord, Recorder, Redaction};
 use crate::outcome::BuildOutcome;
 use crate::request::BuildRequest;
 use kiln_digest::Digest;
@@ -77,11 +77,22 @@ impl Engine {
         events: &dyn EventSink,
         cancel: &CancelToken,
     ) -> Result<BuildOutcome, EngineError> {
+        self.build_and_tell(request, events, cancel).0
+    }
+
+    /// [`Self::build`], with what can be told of it afterwards, whatever became of it.
+    pub fn build_and_tell(
+        &self,
+        request: &BuildRequest,
+        events: &dyn EventSink,
+        cancel: &CancelToken,
+    ) -> (Result<BuildOutcome, EngineError>, BuildRecord) {
         let redaction = Redaction::new(&request.secrets);
         let recorder = Recorder::new(events, &redaction);
         let result = build::run(self, request, &recorder, &redaction, cancel);
-        self.remember(&recorder.finish(&result), events);
-        result
+        let record = recorder.finish(&result);
+        self.remember(&record, events);
+        (result, record)
     }
 
     /// Whether something was written that has not reached the disk yet.

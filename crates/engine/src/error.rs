@@ -72,6 +72,9 @@ pub struct Place {
     pub label: String,
 }
 
+/// What a cancelled build or step says.
+pub(crate) const CANCELLED: &str = "cancelled";
+
 impl EngineError {
     /// An error without place, hint or source.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -109,7 +112,7 @@ impl EngineError {
 
     /// The user cancelled.
     pub fn cancelled() -> Self {
-        Self::new(ErrorKind::Cancelled, "cancelled")
+        Self::new(ErrorKind::Cancelled, CANCELLED)
     }
 
     /// An error with the message, the hint and the causes of another one.

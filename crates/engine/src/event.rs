@@ -2,11 +2,12 @@
 //!
 //! For each step the order is: [`Event::StepDefined`] if it comes from the Dockerfile, [`Event::StepStarted`] or
 //! [`Event::StepCached`] (after any [`Event::StepWhy`]), then [`Event::StepAutoCache`], then logs,
-//! transfers and warnings, then [`Event::StepFinished`]. Events of different steps interleave.
+//! transfers and warnings, then [`Event::StepFinished`]. [`Event::StepWaited`] may come wherever the step is defined and not
+//! finished. Events of different steps interleave.
 
 use crate::lint::Lint;
 use kiln_solver::Reason;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The number of a step, in the order in which steps first appear.
@@ -53,6 +54,8 @@ pub enum Event {
         inputs: Vec<u32>,
         /// Whether it reads files from outside of the build: of a context, a URL, a repository.
         reads_context: bool,
+        /// Whether it brings in something from elsewhere: an image, a file from a URL, a repository.
+        is_source: bool,
         /// The instruction as written; empty for internal steps.
         instruction: String,
         /// Its line in the Dockerfile, from 1.
@@ -94,8 +97,37 @@ pub enum Event {
         step: StepId,
         /// The layer's id in the store.
         layer: String,
+        /// Bytes of the layer's files, if known.
+        size: Option<u64>,
         /// Whether it ran and made the same as the last time.
         same: bool,
+        /// How long it took the last time, for a step that ran again.
+        last: Option<Duration>,
+    },
+    /// The step did nothing, because it had to wait. Comes when that is over.
+    StepWaited {
+        /// The step.
+        step: StepId,
+        /// What for.
+        on: Wait,
+        /// How long.
+        duration: Duration,
+    },
+    /// What the step's processes took of the machine.
+    StepUsed {
+        /// The step.
+        step: StepId,
+        /// Processor time, on all cores.
+        cpu: Duration,
+        /// Bytes of the largest process, if known.
+        memory: Option<u64>,
+    },
+    /// The image of one platform is complete; no output is written yet.
+    ImageMade {
+        /// Its platform.
+        platform: String,
+        /// Its layers, the lowest first.
+        layers: Vec<ImageLayer>,
     },
     /// The step got caches that its Dockerfile does not ask for.
     StepAutoCache {
@@ -147,6 +179,29 @@ pub enum Event {
     },
     /// A lint found something. All of them are in [`BuildOutcome::lints`](crate::BuildOutcome::lints) too.
     Lint(Lint),
+}
+
+/// What a step waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wait {
+    /// Another build, which makes the same.
+    OtherBuild,
+    /// Another step, which uses the same cache mount.
+    CacheMount,
+    /// Files of an image or from elsewhere.
+    Pull,
+}
+
+/// One layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLayer {
+    /// Its id in the store; for a layer of a base image that nobody has needed yet, its diff id.
+    pub id: String,
+    /// Bytes of its files, if it is in the store.
+    pub size: Option<u64>,
+    /// Whether it is the base image's.
+    pub base: bool,
 }
 
 /// Which stream a log comes from.

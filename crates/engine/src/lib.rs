@@ -31,9 +31,11 @@ pub use cancel::{CancelToken, HookGuard};
 pub use check::{Check, Outline, OutlineArg, OutlineMount, Target, Targets};
 pub use engine::{Engine, Settings};
 pub use error::{EngineError, ErrorKind, Place};
-pub use event::{Event, EventSink, StepId, Stream};
+pub use event::{Event, EventSink, ImageLayer, StepId, Stream, Wait};
 pub use fix::Fixed;
-pub use history::{Advice, BuildRecord, Cause, History, StepEnd, StepRecord, TransferRecord};
+pub use history::{
+    Advice, BuildRecord, Cause, History, ImageRecord, StepEnd, StepKind, StepRecord, TransferRecord, WaitRecord,
+};
 pub use kiln_dockerfile::rules::{Edit, Fix};
 pub use kiln_exporters::DaemonAddress;
 pub use kiln_remote::{CacheExport, CacheImport, LocationError as CacheLocationError};

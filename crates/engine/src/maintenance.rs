@@ -119,6 +119,7 @@ impl Engine {
             blobs: first.blobs + then.blobs,
             mounts: first.mounts + then.mounts,
             images: first.images + then.images,
+            builds: first.builds + then.builds,
             bytes: first.bytes + then.bytes,
         })
     }

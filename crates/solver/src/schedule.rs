@@ -39,7 +39,7 @@ pub trait Worker: Sync {
     ///
     /// # Errors
     /// When cancelled, or those of the store.
-    fn lock(&self, key: &CacheKey) -> Result<Self::Lock, Self::Error>;
+    fn lock(&self, vertex: VertexId, key: &CacheKey) -> Result<Self::Lock, Self::Error>;
 
     /// Makes the result and keeps it under the key.
     ///
@@ -186,7 +186,7 @@ impl<'a, W: Worker> Solve<'a, W> {
         }
         let last = self.worker.last_run(id);
         let reason = explain(last.as_ref(), &parts, use_cache, &|digest| self.worker.listing(digest));
-        let _lock = self.worker.lock(&key)?;
+        let _lock = self.worker.lock(id, &key)?;
         // Somebody else may have made it while this process waited.
         if use_cache && let Some(output) = self.worker.find(id, &key, inputs)? {
             self.worker.remember(id, LastRun { key, parts }, true);

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 /// The store's use of the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Images, layers, cache mounts and blobs, in this order.
+    /// Images, layers, cache mounts, blobs and builds, in this order.
     pub rows: Vec<UsageRow>,
-    /// Bytes of all layers, cache mounts and blobs. Images are made of these and not counted again.
+    /// Bytes of all layers, cache mounts, blobs and builds. Images are made of these and not counted again.
     pub total: u64,
     /// Bytes of those that `prune --all` would free.
     pub reclaimable: u64,
@@ -29,6 +29,8 @@ pub enum UsageKind {
     Mount,
     /// A manifest, a config or a compressed layer.
     Blob,
+    /// What is remembered of a build.
+    Build,
 }
 
 /// One thing in the store.
@@ -108,9 +110,21 @@ impl Store {
             created: time(blob.created),
             used: time(blob.used),
         });
-        let rows: Vec<UsageRow> = images.chain(layers).chain(mounts).chain(blobs).collect();
+        let remembered = self.history_sizes()?;
+        let remembered_bytes: u64 = remembered.iter().map(|(_, size)| size).sum();
+        let builds = remembered.into_iter().map(|(id, size)| UsageRow {
+            kind: UsageKind::Build,
+            id: id.to_string(),
+            description: String::new(),
+            size,
+            shared: false,
+            reclaimable: true,
+            created: id.time(),
+            used: id.time(),
+        });
+        let rows: Vec<UsageRow> = images.chain(layers).chain(mounts).chain(blobs).chain(builds).collect();
         let counted = |row: &&UsageRow| row.kind != UsageKind::Image && row.reclaimable;
         let reclaimable = rows.iter().filter(counted).map(|row| row.size).sum();
-        Ok(Usage { total: inventory.total(), reclaimable, rows })
+        Ok(Usage { total: inventory.total() + remembered_bytes, reclaimable, rows })
     }
 }

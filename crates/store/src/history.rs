@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The name of an earlier build: 16 hexadecimal digits, ascending with time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +25,18 @@ impl HistoryId {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(now.as_millis()).unwrap_or_default();
         Self(millis << 20 | u64::from(std::process::id() ^ now.subsec_nanos()) & 0xf_ffff)
+    }
+}
+
+impl HistoryId {
+    /// When the build ended.
+    pub fn time(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.0 >> 20)
+    }
+
+    /// That time in milliseconds since 1970.
+    pub(crate) fn millis(self) -> i64 {
+        i64::try_from(self.0 >> 20).unwrap_or(i64::MAX)
     }
 }
 
@@ -67,14 +79,33 @@ impl Store {
         };
         file.write_all(bytes).map_err(|error| Error::io("write", &directory.join(id.to_string()), error))?;
         for old in self.history()?.into_iter().skip(keep) {
-            let path = directory.join(old.to_string());
-            match fs::remove_file(&path) {
-                // Another process forgets the same ones.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &path, error)),
-                _ => {}
-            }
+            self.forget_history(old)?;
         }
         Ok(id)
+    }
+
+    /// The builds that something is told of, the newest first, with the bytes that this takes.
+    pub(crate) fn history_sizes(&self) -> Result<Vec<(HistoryId, u64)>> {
+        let directory = self.history_directory();
+        let mut sizes = Vec::new();
+        for id in self.history()? {
+            let path = directory.join(id.to_string());
+            match fs::symlink_metadata(&path) {
+                Ok(file) => sizes.push((id, file.len())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("look at", &path, error)),
+            }
+        }
+        Ok(sizes)
+    }
+
+    pub(crate) fn forget_history(&self, id: HistoryId) -> Result<()> {
+        let path = self.history_directory().join(id.to_string());
+        match fs::remove_file(&path) {
+            // Another process forgets the same ones.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &path, error)),
+            _ => Ok(()),
+        }
     }
 
     /// The builds that something is told of, the newest first.
@@ -118,6 +149,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::testing::new_store;
+    use crate::{PruneOptions, Pruned};
 
     #[test]
     fn the_newest_are_kept_in_order() {
@@ -138,5 +170,12 @@ mod tests {
         for wrong in ["", "12", "+123456789abcdef", "0123456789abcdefg", "../../../../etc"] {
             assert!(wrong.parse::<HistoryId>().is_err(), "{wrong}");
         }
+        let sizes = store.history_sizes().unwrap();
+        assert_eq!(sizes.iter().map(|(_, size)| size).sum::<u64>(), 3);
+        assert!(kept[0].time().elapsed().unwrap() < Duration::from_secs(3600));
+        let prune = |all| store.prune(&PruneOptions { all, ..PruneOptions::default() }).unwrap();
+        assert_eq!(prune(false), Pruned::default());
+        assert_eq!(prune(true), Pruned { builds: 3, bytes: 3, ..Pruned::default() });
+        assert_eq!(store.history().unwrap(), []);
     }
 }

@@ -12,6 +12,7 @@
 //! | other blobs that no image needs | go | go |
 //! | cache mounts | stay | go, unless `keep_mounts` |
 //! | memos | down to a bound per kind | go |
+//! | what is remembered of builds | stays | goes |
 //! | garbage of killed processes, files without a row | go | go |
 //!
 //! `older_than` spares what was used since. `max_size` spares all but the least recently used, as much as makes the store small enough; records
@@ -25,6 +26,7 @@
 use crate::db::{Failure, now, time};
 use crate::durability;
 use crate::error::{Error, Result};
+use crate::history::HistoryId;
 use crate::ids::{LayerId, MountId};
 use crate::inventory::Inventory;
 use crate::leases;
@@ -70,7 +72,9 @@ pub struct Pruned {
     pub mounts: u64,
     /// Pulled images.
     pub images: u64,
-    /// Bytes of the layers, blobs and cache mounts.
+    /// Builds that are no longer remembered.
+    pub builds: u64,
+    /// Bytes of the layers, blobs, cache mounts and builds.
     pub bytes: u64,
 }
 
@@ -105,9 +109,10 @@ impl Store {
         leases::drop_released(&mut inner.db(), inner.process.name())?;
         inner.db().write_stale()?;
         self.measure_mounts()?;
+        let builds = self.history_sizes()?;
         let plan = {
             let _unclaimed = store_lock(&inner.root, "blobs")?.exclusive()?;
-            let mut plan = inner.db().write_through(|sql| self.delete_rows(sql, options))?;
+            let mut plan = inner.db().write_through(|sql| self.delete_rows(sql, &builds, options))?;
             for path in &plan.files {
                 garbage.push(inner.process.discard(path)?);
             }
@@ -115,13 +120,21 @@ impl Store {
             plan
         };
         self.prune_contexts(options)?;
+        for build in &plan.builds {
+            self.forget_history(*build)?;
+        }
         locks::sweep(&inner.root)?;
         remove_all(&mut garbage)?;
         Ok(plan.pruned)
     }
 
     /// Decides what goes and deletes its rows.
-    fn delete_rows(&self, sql: &Transaction<'_>, options: &PruneOptions) -> Result<Plan, Failure> {
+    fn delete_rows(
+        &self,
+        sql: &Transaction<'_>,
+        builds: &[(HistoryId, u64)],
+        options: &PruneOptions,
+    ) -> Result<Plan, Failure> {
         let inner = &*self.0;
         let tmp = inner.root.join("tmp");
         // Within the transaction: a process that this misses cannot lease anything before the transaction is over.
@@ -131,7 +144,7 @@ impl Store {
         // Files that somebody removed by hand should not make builds fail for ever.
         durability::drop_lost(sql, &inner.root, &inner.boot)?;
         let inventory = Inventory::load(sql, &claimed)?;
-        let mut plan = Plan::choose(&inventory, options);
+        let mut plan = Plan::choose(&inventory, builds, options);
         plan.lock_mounts(self)?;
         plan.delete(self, sql, &inventory)?;
         plan.delete_records(sql, options)?;
@@ -195,6 +208,7 @@ struct Plan {
     layers: Vec<(LayerId, u64)>,
     blobs: Vec<(Digest, u64)>,
     mounts: Vec<(MountId, u64)>,
+    builds: Vec<HistoryId>,
     /// Locks of the mounts, held until their files are gone.
     locks: Vec<File>,
     /// What to move away once the rows are gone.
@@ -211,22 +225,29 @@ struct Candidate {
     size: u64,
 }
 
-/// Which one, as a position in the inventory.
+/// Which one, as a position in the inventory where it has one.
 #[derive(Clone, Copy)]
 enum What {
     Layer(usize),
     Blob(usize),
     Mount(usize),
+    Build(HistoryId),
 }
 
 impl Plan {
-    fn choose(inventory: &Inventory, options: &PruneOptions) -> Self {
+    fn choose(inventory: &Inventory, builds: &[(HistoryId, u64)], options: &PruneOptions) -> Self {
         let cutoff = options.cutoff();
         let mut candidates = candidates(inventory, options);
+        let remembered: u64 = builds.iter().map(|(_, size)| size).sum();
+        if options.all {
+            let candidate =
+                |&(id, size): &(HistoryId, u64)| Candidate { what: What::Build(id), used: id.millis(), size };
+            candidates.extend(builds.iter().map(candidate));
+        }
         candidates.retain(|candidate| candidate.used < cutoff);
         if let Some(most) = options.max_size {
             candidates.sort_by_key(|candidate| candidate.used);
-            let mut left = inventory.total();
+            let mut left = inventory.total() + remembered;
             let enough = candidates.iter().position(|candidate| {
                 let enough = left <= most;
                 left = left.saturating_sub(candidate.size);
@@ -246,6 +267,11 @@ impl Plan {
                     plan.images.extend(&inventory.blobs[at].needs.pulled);
                 }
                 What::Mount(at) => plan.mounts.push((inventory.mounts[at].id, size)),
+                What::Build(id) => {
+                    plan.builds.push(id);
+                    plan.pruned.builds += 1;
+                    plan.pruned.bytes += size;
+                }
             }
         }
         if options.all && options.max_size.is_none() {

@@ -256,6 +256,7 @@ fn verify(store: &Store) {
                 store.open_blob(&digest).unwrap().0.read_to_end(&mut bytes).unwrap();
                 assert_eq!(Digest::of_bytes(&bytes), digest);
             }
+            UsageKind::Build => unreachable!("nothing is built here"),
             UsageKind::Mount => {
                 let mount = store.root().join("mounts").join(&row.id);
                 assert!(mount.join("fs").is_dir() && mount.join("lock").is_file());

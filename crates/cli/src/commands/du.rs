@@ -15,7 +15,7 @@ use std::time::SystemTime;
 /// Options of `kiln du`.
 #[derive(Debug, Args)]
 pub(crate) struct DuArgs {
-    /// List every image, layer, cache mount and blob
+    /// List every image, layer, cache mount, blob and remembered build
     #[arg(short, long)]
     verbose: bool,
     /// Print JSON
@@ -24,11 +24,12 @@ pub(crate) struct DuArgs {
 }
 
 /// The kinds, in the order in which they are shown, with their names.
-const KINDS: [(UsageKind, &str, &str); 4] = [
+const KINDS: [(UsageKind, &str, &str); 5] = [
     (UsageKind::Image, "image", "images"),
     (UsageKind::Layer, "layer", "layers"),
     (UsageKind::Mount, "cache mount", "cache mounts"),
     (UsageKind::Blob, "blob", "blobs"),
+    (UsageKind::Build, "build", "builds"),
 ];
 
 /// Shows the disk usage.
@@ -152,6 +153,7 @@ images         1       -       -
 layers         2       7MB     2MB
 cache mounts   1       300MB   300MB
 blobs          0       0B      0B
+builds         0       0B      0B
 
 total: 307MB, of which `kiln prune --all` would free 302MB
 

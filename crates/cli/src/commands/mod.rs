@@ -11,6 +11,7 @@ pub(crate) mod inspect;
 pub(crate) mod internal_sync;
 pub(crate) mod login;
 pub(crate) mod prune;
+pub(crate) mod report;
 pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod transfer;
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitStatus, CliError> {
         Command::Prune(args) => prune::execute(globals, &args),
         Command::Why(args) => why::execute(globals, &args),
         Command::History(args) => history::execute(globals, &args),
+        Command::Report(args) => report::execute(globals, args),
         Command::Version => version::execute(),
         Command::InternalSync => internal_sync::execute(globals),
     }

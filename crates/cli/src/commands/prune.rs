@@ -13,7 +13,8 @@ use std::time::Duration;
 /// Options of `kiln prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Remove everything that is not in use at this moment: caches of recent builds and cache mounts, too
+    /// Remove everything that is not in use at this moment: caches of recent builds, cache mounts, and what is remembered of
+    /// builds, too
     #[arg(short, long)]
     all: bool,
     /// With --all: keep the cache mounts
@@ -64,8 +65,12 @@ pub(crate) fn execute(globals: &Globals, args: &PruneArgs) -> Result<ExitStatus,
 
 fn what(args: &PruneArgs) -> &'static str {
     match (args.all, args.keep_mounts) {
-        (true, false) => "all build caches, all cache mounts, and everything that no named image needs",
-        (true, true) => "all build caches, and everything that no named image needs, but no cache mounts",
+        (true, false) => {
+            "all build caches, all cache mounts, the history of builds, and everything that no named image needs"
+        }
+        (true, true) => {
+            "all build caches, the history of builds, and everything that no named image needs, but no cache mounts"
+        }
         (false, _) => "the build caches and layers that no image needs",
     }
 }
@@ -88,6 +93,7 @@ fn summary(pruned: &Pruned) -> String {
         (pruned.mounts, "cache mount"),
         (pruned.blobs, "blob"),
         (pruned.records, "record"),
+        (pruned.builds, "remembered build"),
     ];
     let counts: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, noun)| human::count(*count, noun)).collect();

@@ -74,8 +74,14 @@ impl Plain {
 impl Renderer for Plain {
     fn event(&mut self, at: Duration, event: &Event, out: &mut Vec<u8>) {
         match event {
-            Event::BuildDefined { .. } | Event::Planned { .. } | Event::StepDefined { .. } | Event::StepMade { .. } => {
-            }
+            // For the history.
+            Event::BuildDefined { .. }
+            | Event::Planned { .. }
+            | Event::StepDefined { .. }
+            | Event::StepMade { .. }
+            | Event::StepWaited { .. }
+            | Event::StepUsed { .. }
+            | Event::ImageMade { .. } => {}
             Event::StepStarted { step, name, .. } => {
                 self.begin(*step, at, name, out);
             }

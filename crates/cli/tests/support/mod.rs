@@ -7,6 +7,7 @@
 //! ```
 
 mod base;
+mod browser;
 mod git_server;
 mod image;
 mod outcome;
@@ -14,6 +15,7 @@ mod registry;
 mod web;
 
 pub(crate) use base::has_program;
+pub(crate) use browser::Browser;
 pub(crate) use git_server::GitServer;
 pub(crate) use image::{Image, tar_entries};
 pub(crate) use outcome::Ran;

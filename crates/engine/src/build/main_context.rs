@@ -7,6 +7,7 @@ use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::{Event, EventSink, StepId, Stream};
+use crate::history::Redaction;
 use crate::request::{BuildRequest, ContextSource};
 use crate::snapshot::{OwnLayer, Realized, Snapshot};
 use kiln_digest::{CacheKey, ContentDigest, Hasher};
@@ -62,6 +63,8 @@ impl MainContext {
 pub(crate) struct Loading<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) events: &'a dyn EventSink,
+    /// Told of the secrets that reaching it takes.
+    pub(crate) redaction: &'a Redaction,
     pub(crate) cancel: CancelToken,
     /// The last number of a step.
     pub(crate) numbers: &'a AtomicU32,
@@ -115,7 +118,8 @@ impl Loading<'_> {
         let mut address = address.clone();
         let keeps = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
         address.keep_git_dir |= matches!(keeps, Some("1" | "t" | "T" | "true" | "TRUE" | "True"));
-        let access = repository_access(&address.remote, &request.secrets, &request.ssh, self.engine.store())?;
+        let access =
+            repository_access(&address.remote, &request.secrets, self.redaction, &request.ssh, self.engine.store())?;
         let name = format!("[internal] load git source {}", without_credentials(&address.remote));
         let load = |progress: &dyn Progress| {
             let source = GitSource::resolve(self.engine.store(), &address, &access.git, progress)?;
@@ -159,7 +163,7 @@ impl Loading<'_> {
         request: &BuildRequest,
     ) -> Result<(LayerId, ContentDigest), EngineError> {
         let file = HttpFile { url: url.to_owned(), checksum: None, filename: filename.to_owned() };
-        let authorization = http_authorization(url, &request.secrets)?;
+        let authorization = http_authorization(url, &request.secrets, self.redaction)?;
         let load = |progress: &dyn Progress| {
             let source = self.engine.http().resolve(&file, authorization.as_deref(), progress)?;
             Ok((source.layer(progress)?, source.content()))

@@ -23,7 +23,7 @@ use crate::attest::Attestor;
 use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::event::{Event, EventSink, StepId};
+use crate::event::{Event, EventSink, ImageLayer, StepId};
 use crate::export;
 use crate::history::Redaction;
 use crate::lint;
@@ -34,7 +34,7 @@ use crate::snapshot::{Output, OwnLayer, Snapshot};
 use contexts::Contexts;
 use kiln_digest::CacheKey;
 use kiln_graph::{Graph, VertexId};
-use kiln_store::{CacheMountKey, LayerId};
+use kiln_store::{CacheMountKey, LayerId, Store};
 use main_context::Loading;
 use memory::Memory;
 use platforms::PlannedPlatform;
@@ -134,7 +134,7 @@ fn build(
     let inner = CancelToken::new();
     let to_cancel = inner.clone();
     let _forward = cancel.on_cancel(move || to_cancel.cancel());
-    let loading = Loading { engine, events, cancel: inner.clone(), numbers };
+    let loading = Loading { engine, events, redaction, cancel: inner.clone(), numbers };
     let defined = |dockerfile: String| {
         let (context, target) = (request.context.to_string(), request.target.clone());
         events.event(Event::BuildDefined { context, dockerfile, target });
@@ -216,7 +216,11 @@ fn build(
         let (target, source_date_epoch) = (planned.target, planned.source_date_epoch);
         export::Image { target, snapshot, config, platform, source_date_epoch }
     };
-    let images = plan.platforms.iter().map(image).collect();
+    let images: Vec<_> = plan.platforms.iter().map(image).collect();
+    for image in &images {
+        let (platform, layers) = (image.platform.to_string(), image_layers(engine.store(), &image.snapshot)?);
+        events.event(Event::ImageMade { platform, layers });
+    }
     let attestor = Attestor::new(&build, request);
     let built = export::Built { images, multi_platform: plan.multi_platform, names, attestor };
     let exported = export::run(&build, built, &request.outputs)?;
@@ -251,6 +255,32 @@ impl Build<'_> {
 
 /// No build has more outputs.
 const OUTPUTS: u32 = 1 << 16;
+
+/// The layers of an image, for people. Nothing is pulled for that.
+fn image_layers(store: &Store, snapshot: &Snapshot) -> Result<Vec<ImageLayer>, EngineError> {
+    let known = |layer: LayerId, base: bool| {
+        let found = store.layer(layer).map_err(EngineError::store)?;
+        Ok(ImageLayer { id: layer.to_string(), size: found.map(|layer| layer.size), base })
+    };
+    let mut layers = Vec::new();
+    if let Some(base) = snapshot.base() {
+        match base.layers_if_here().map_err(EngineError::store)? {
+            Some(here) => layers = here.into_iter().map(|layer| known(layer, true)).collect::<Result<_, _>>()?,
+            None => layers.extend(base.diff_ids().iter().map(|diff_id| ImageLayer {
+                id: diff_id.to_string(),
+                size: None,
+                base: true,
+            })),
+        }
+    }
+    for layer in snapshot.own_layers() {
+        layers.push(match layer {
+            OwnLayer::Here(layer) => known(*layer, false)?,
+            OwnLayer::Away(away) => ImageLayer { id: away.step().diff_id.to_string(), size: None, base: false },
+        });
+    }
+    Ok(layers)
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

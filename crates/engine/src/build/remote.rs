@@ -2,6 +2,7 @@
 
 use super::Build;
 use crate::error::{EngineError, ErrorKind};
+use crate::history::Redaction;
 use crate::ops::exec::secret;
 use crate::request::SecretSource;
 use crate::snapshot::{Output, Remote, Snapshot};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 impl Build<'_> {
     /// A file from a URL.
     pub(super) fn http(&self, vertex: VertexId, file: &HttpFile) -> Result<Output, EngineError> {
-        let authorization = http_authorization(&file.url, self.secrets)?;
+        let authorization = http_authorization(&file.url, self.secrets, self.redaction)?;
         let (source, fetched) = self.told(vertex, |told| {
             let source = self.engine.http().resolve(file, authorization.as_deref(), told);
             Ok((source.map_err(EngineError::from_http)?, told.has_started()))
@@ -29,7 +30,7 @@ impl Build<'_> {
 
     /// A tree of a repository.
     pub(super) fn git(&self, vertex: VertexId, tree: &GitTree) -> Result<Output, EngineError> {
-        let access = repository_access(&tree.remote, self.secrets, self.ssh, self.engine.store())?;
+        let access = repository_access(&tree.remote, self.secrets, self.redaction, self.ssh, self.engine.store())?;
         let source = self.told(vertex, |told| {
             GitSource::resolve(self.engine.store(), tree, &access.git, told).map_err(EngineError::from_git)
         })?;
@@ -50,10 +51,11 @@ impl Build<'_> {
 pub(super) fn http_authorization(
     url: &str,
     secrets: &BTreeMap<String, SecretSource>,
+    redaction: &Redaction,
 ) -> Result<Option<String>, EngineError> {
     let host = host(url);
     for (id, prefix) in [(format!("HTTP_AUTH_HEADER_{host}"), ""), (format!("HTTP_AUTH_TOKEN_{host}"), "Bearer ")] {
-        if let Some(value) = text(&id, secrets)? {
+        if let Some(value) = text(&id, secrets, redaction)? {
             return Ok(Some(format!("{prefix}{value}")));
         }
     }
@@ -73,12 +75,13 @@ pub(crate) struct RepositoryAccess {
 pub(super) fn repository_access(
     remote: &str,
     secrets: &BTreeMap<String, SecretSource>,
+    redaction: &Redaction,
     agents: &BTreeMap<String, Arc<Agent>>,
     store: &Store,
 ) -> Result<RepositoryAccess, EngineError> {
     let mut access = RepositoryAccess { git: GitAccess::default(), _agent: None };
     if HttpFile::is_url(remote) {
-        access.git.authorization = git_authorization(remote, secrets)?;
+        access.git.authorization = git_authorization(remote, secrets, redaction)?;
     } else if let Some(agent) = agents.get("default").filter(|_| !remote.starts_with("git://")) {
         let directory = store.temp_dir().map_err(EngineError::store)?;
         let socket = directory.path().join("agent");
@@ -94,14 +97,19 @@ pub(super) fn repository_access(
     Ok(access)
 }
 
-fn git_authorization(remote: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<Option<String>, EngineError> {
+fn git_authorization(
+    remote: &str,
+    secrets: &BTreeMap<String, SecretSource>,
+    redaction: &Redaction,
+) -> Result<Option<String>, EngineError> {
     let host = host(remote);
     for suffix in [format!(".{host}"), String::new()] {
-        if let Some(header) = text(&format!("GIT_AUTH_HEADER{suffix}"), secrets)? {
+        if let Some(header) = text(&format!("GIT_AUTH_HEADER{suffix}"), secrets, redaction)? {
             return Ok(Some(header));
         }
-        if let Some(token) = text(&format!("GIT_AUTH_TOKEN{suffix}"), secrets)? {
+        if let Some(token) = text(&format!("GIT_AUTH_TOKEN{suffix}"), secrets, redaction)? {
             let basic = STANDARD.encode(format!("x-access-token:{token}"));
+            redaction.add(basic.as_bytes());
             return Ok(Some(format!("basic {basic}")));
         }
     }
@@ -109,9 +117,13 @@ fn git_authorization(remote: &str, secrets: &BTreeMap<String, SecretSource>) -> 
 }
 
 /// A secret that is one line of text.
-fn text(id: &str, secrets: &BTreeMap<String, SecretSource>) -> Result<Option<String>, EngineError> {
+fn text(
+    id: &str,
+    secrets: &BTreeMap<String, SecretSource>,
+    redaction: &Redaction,
+) -> Result<Option<String>, EngineError> {
     let Some(source) = secrets.get(id) else { return Ok(None) };
-    let bytes = secret::bytes(id, source)?;
+    let bytes = secret::bytes(id, source, redaction)?;
     let text = std::str::from_utf8(&bytes).map(str::trim).ok().filter(|text| !text.contains(char::is_control));
     let text =
         text.ok_or_else(|| EngineError::new(ErrorKind::User, format!("the secret `{id}` is not a line of text")))?;
@@ -194,7 +206,7 @@ mod tests {
             ("HTTP_AUTH_TOKEN_x".to_owned(), secret("unused")),
             ("HTTP_AUTH_TOKEN_bad".to_owned(), secret("a\nb")),
         ]);
-        let of = |url: &str| http_authorization(url, &secrets);
+        let of = |url: &str| http_authorization(url, &secrets, &Redaction::default());
         assert_eq!(of("http://h:8080/a@b").unwrap().as_deref(), Some("Bearer t"));
         assert_eq!(of("https://u:p@x?q").unwrap().as_deref(), Some("Basic abc"));
         assert_eq!(of("https://h/").unwrap(), None);
@@ -209,7 +221,7 @@ mod tests {
             ("GIT_AUTH_HEADER".to_owned(), secret("Basic all")),
             ("GIT_AUTH_TOKEN.h".to_owned(), secret("one\n")),
         ]);
-        let of = |url: &str| git_authorization(url, &secrets).unwrap();
+        let of = |url: &str| git_authorization(url, &secrets, &Redaction::default()).unwrap();
         assert_eq!(of("https://h/a.git").as_deref(), Some("basic eC1hY2Nlc3MtdG9rZW46b25l"));
         assert_eq!(of("https://other/a.git").as_deref(), Some("Basic all"));
     }

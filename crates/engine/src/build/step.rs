@@ -3,23 +3,26 @@
 use super::{Build, Selections};
 use crate::cancel::CancelToken;
 use crate::error::EngineError;
-use crate::event::{Event, StepId, Stream};
+use crate::event::{Event, StepId, Stream, Wait};
 use crate::outcome::StepCounts;
-use crate::snapshot::Realized;
+use crate::snapshot::{Realized, Snapshot};
 use kiln_digest::ContentDigest;
 use kiln_graph::{CacheDirectory, Vertex, VertexId};
+use kiln_sandbox::Usage;
 use kiln_sources::local::LocalContext;
 use kiln_store::{CacheMountKey, LayerId, Store, TempDir};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The numbers of the steps of a build, in the order in which they first appear.
 pub(crate) struct Steps {
     ids: Mutex<HashMap<VertexId, StepId>>,
+    /// Those that people were told of.
+    defined: Mutex<HashSet<VertexId>>,
     /// The last number; a build that begins again goes on from there.
     numbers: Arc<AtomicU32>,
     ran: AtomicU32,
@@ -29,13 +32,24 @@ pub(crate) struct Steps {
 impl Steps {
     /// No steps so far, but for those of earlier attempts.
     pub(crate) fn numbered_by(numbers: Arc<AtomicU32>) -> Self {
-        Self { ids: Mutex::default(), numbers, ran: AtomicU32::new(0), cached: AtomicU32::new(0) }
+        Self {
+            ids: Mutex::default(),
+            defined: Mutex::default(),
+            numbers,
+            ran: AtomicU32::new(0),
+            cached: AtomicU32::new(0),
+        }
     }
 
     /// The number of a vertex's step.
     pub(crate) fn id(&self, vertex: VertexId) -> StepId {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         *ids.entry(vertex).or_insert_with(|| StepId(self.numbers.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    /// Whether people are told of a vertex's step for the first time.
+    pub(crate) fn is_new(&self, vertex: VertexId) -> bool {
+        self.defined.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex)
     }
 
     /// The number of a step that belongs to no vertex.
@@ -69,6 +83,8 @@ pub(crate) struct Made {
     pub(crate) layer: LayerId,
     /// The digest of what the layer changes.
     pub(crate) diff: ContentDigest,
+    /// Bytes of the layer's files.
+    pub(crate) size: u64,
     /// The automatic caches that the step had.
     pub(crate) injected: Vec<CacheDirectory>,
     /// What the next run of a process wants to know of this one, should it go on from what this one left.
@@ -95,9 +111,48 @@ pub(crate) struct StepContext<'a> {
     pub(crate) build: &'a Build<'a>,
     pub(crate) vertex: VertexId,
     pub(crate) step: StepId,
+    waited: Mutex<Duration>,
+}
+
+/// Shorter waits are not worth telling.
+const TOLD_WAIT: Duration = Duration::from_millis(5);
+
+impl<'a> StepContext<'a> {
+    /// For the step of a vertex.
+    pub(crate) fn new(build: &'a Build<'a>, vertex: VertexId) -> Self {
+        Self { build, vertex, step: build.steps.id(vertex), waited: Mutex::default() }
+    }
 }
 
 impl StepContext<'_> {
+    /// Does something that makes the step wait for others, and tells how long that took.
+    pub(crate) fn wait<T, E>(&self, on: Wait, until: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let since = Instant::now();
+        let done = until();
+        self.tell_wait(on, since.elapsed());
+        done
+    }
+
+    /// Tells of a wait that has just ended.
+    pub(crate) fn tell_wait(&self, on: Wait, duration: Duration) {
+        if duration >= TOLD_WAIT {
+            *self.waited.lock().unwrap_or_else(PoisonError::into_inner) += duration;
+            self.build.define(self.vertex);
+            self.build.events.event(Event::StepWaited { step: self.step, on, duration });
+        }
+    }
+
+    /// How long the step has waited so far.
+    pub(crate) fn waited(&self) -> Duration {
+        *self.waited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a snapshot real, waiting for what is pulled.
+    pub(crate) fn realize(&self, snapshot: &Snapshot) -> Result<Realized, EngineError> {
+        self.wait(Wait::Pull, || self.build.own_layers(snapshot).and_then(|_| self.build.base_layers_of(snapshot)))?;
+        self.build.realize(snapshot)
+    }
+
     pub(crate) fn store(&self) -> &Store {
         self.build.engine.store()
     }
@@ -128,6 +183,12 @@ impl StepContext<'_> {
     pub(crate) fn tell_caches(&self, commands: &[String], count: usize) {
         let (commands, caches) = (commands.to_vec(), u32::try_from(count).unwrap_or(u32::MAX));
         self.build.events.event(Event::StepAutoCache { step: self.step, commands, caches });
+    }
+
+    /// Says what the step's processes took of the machine.
+    pub(crate) fn tell_usage(&self, usage: Usage) {
+        let (cpu, memory) = (usage.user + usage.system, usage.max_rss);
+        self.build.events.event(Event::StepUsed { step: self.step, cpu, memory });
     }
 
     /// The step for people who look at the store later: its place, its stage and what it runs.

@@ -4,7 +4,7 @@ use super::record::StepRecord;
 use super::step::{EarlierRun, Made, StepContext, stage};
 use super::{Build, StepResult, dockerfile};
 use crate::error::{EngineError, ErrorKind, Place};
-use crate::event::Event;
+use crate::event::{Event, Wait};
 use crate::history::HIDDEN;
 use crate::ops::file::Earlier;
 use crate::ops::{exec, file};
@@ -61,6 +61,9 @@ impl Build<'_> {
 
     /// Says what a step is, before anything else is said of it.
     pub(super) fn define(&self, id: VertexId) {
+        if !self.steps.is_new(id) {
+            return;
+        }
         let vertex = self.graph.vertex(id);
         let instruction = if vertex.label.internal { "" } else { vertex.label.instruction.as_str() };
         self.events.event(Event::StepDefined {
@@ -71,6 +74,7 @@ impl Build<'_> {
                 Op::Source(Source::Local(_) | Source::Http(_) | Source::Git(_)) => true,
                 Op::Source(Source::Image(_)) | Op::Exec(_) | Op::File(_) => false,
             }),
+            is_source: matches!(vertex.op, Op::Source(_)),
             instruction: instruction.to_owned(),
             line: vertex.label.span.map(|(start, _)| self.line(start)),
         });
@@ -114,10 +118,10 @@ impl Build<'_> {
         }
     }
 
-    /// What the step at this position changed when it last ran.
-    fn last_diff(&self, id: VertexId) -> Option<ContentDigest> {
+    /// What is kept of the step at this position from when it last ran.
+    fn last_record(&self, id: VertexId) -> Option<StepRecord> {
         let last = self.last_run(id)?;
-        StepRecord::find(self.engine.store(), &last.key).ok()?.map(|(_, record)| record.diff)
+        StepRecord::find(self.engine.store(), &last.key).ok()?.map(|(_, record)| record)
     }
 
     fn base_of(&self, id: VertexId, inputs: &[Output]) -> Option<Snapshot> {
@@ -146,11 +150,10 @@ impl Build<'_> {
         Some(EarlierRun { layer, ran: record.ran? })
     }
 
-    fn make(&self, id: VertexId, inputs: &[Output]) -> Result<Made, EngineError> {
-        let context = StepContext { build: self, vertex: id, step: self.steps.id(id) };
+    fn make(&self, id: VertexId, inputs: &[Output], context: &StepContext<'_>) -> Result<Made, EngineError> {
         match &self.graph.vertex(id).op {
-            Op::Exec(op) => exec::execute(op, inputs, &context),
-            Op::File(op) => file::execute(op, inputs, self.earlier(id).as_ref(), &context),
+            Op::Exec(op) => exec::execute(op, inputs, context),
+            Op::File(op) => file::execute(op, inputs, self.earlier(id).as_ref(), context),
             Op::Source(_) => Err(EngineError::new(ErrorKind::Internal, "a source is never executed")),
         }
     }
@@ -212,8 +215,9 @@ impl Worker for Build<'_> {
         self.found_away(vertex, key, away, inputs).map(Some)
     }
 
-    fn lock(&self, key: &CacheKey) -> Result<StepLock, EngineError> {
-        self.engine.store().lock_step(key, || !self.cancel.is_cancelled()).map_err(|error| {
+    fn lock(&self, vertex: VertexId, key: &CacheKey) -> Result<StepLock, EngineError> {
+        let lock = || self.engine.store().lock_step(key, || !self.cancel.is_cancelled());
+        StepContext::new(self, vertex).wait(Wait::OtherBuild, lock).map_err(|error| {
             if self.cancel.is_cancelled() { EngineError::cancelled() } else { EngineError::store(error) }
         })
     }
@@ -230,22 +234,27 @@ impl Worker for Build<'_> {
         }
         self.fetch_mounts_after(vertex);
         let node = self.graph.vertex(vertex);
+        let context = StepContext::new(self, vertex);
         if matches!(node.op, Op::Exec(_))
             && let Some(base) = self.base_of(vertex, inputs)
         {
             // A pull is a step of its own, before this one.
-            self.base_layers_of(&base).map_err(|error| self.place(vertex, error))?;
+            let pulled = context.wait(Wait::Pull, || self.base_layers_of(&base));
+            pulled.map_err(|error| self.place(vertex, error))?;
         }
-        let step = self.steps.id(vertex);
+        let context = StepContext::new(self, vertex);
+        let step = context.step;
         self.define(vertex);
         self.events.event(Event::StepStarted { step, name: node.label.name.clone(), stage: stage(node) });
         self.events.event(Event::StepWhy { step, reason: self.with_details(key, reason) });
-        let before = self.last_diff(vertex);
+        let before = self.last_record(vertex);
         let started = Instant::now();
-        let made = self.make(vertex, inputs).map_err(|error| self.place(vertex, error));
+        let made = self.make(vertex, inputs, &context).map_err(|error| self.place(vertex, error));
         let duration = started.elapsed();
         let kept = made.and_then(|made| {
             let Made { diff, injected, ran, .. } = &made;
+            // What it would take the next time: whatever it waited for is not its own.
+            let duration = duration.saturating_sub(context.waited());
             let record = StepRecord { diff: *diff, duration, injected: injected.clone(), ran: ran.clone() };
             record.keep(self.engine.store(), key, made.layer).map_err(EngineError::store)?;
             Ok(made)
@@ -253,8 +262,10 @@ impl Worker for Build<'_> {
         let error = kept.as_ref().err().map(ToString::to_string);
         self.events.event(Event::StepFinished { step, duration, error });
         let made = kept?;
-        let same = before == Some(made.diff);
-        self.events.event(Event::StepMade { step, layer: made.layer.to_string(), same });
+        let same = before.as_ref().is_some_and(|before| before.diff == made.diff);
+        let last = before.map(|before| before.duration);
+        let layer = made.layer.to_string();
+        self.events.event(Event::StepMade { step, layer, size: Some(made.size), same, last });
         if !node.label.internal {
             self.steps.count_ran();
         }
@@ -310,7 +321,9 @@ impl Build<'_> {
         inputs: &[Output],
     ) -> Output {
         let step = self.steps.id(vertex);
-        self.events.event(Event::StepMade { step, layer: layer.to_string(), same: false });
+        // For people only: what cannot be read now is told when somebody needs it.
+        let size = self.engine.store().layer(layer).ok().flatten().map(|layer| layer.size);
+        self.events.event(Event::StepMade { step, layer: layer.to_string(), size, same: false, last: None });
         self.found.lock().unwrap_or_else(PoisonError::into_inner).push((*key, layer));
         self.output(vertex, key, OwnLayer::Here(layer), &record.diff, inputs)
     }

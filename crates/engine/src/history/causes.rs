@@ -1,4 +1,4 @@
-//! Which steps ran by a cause of their own, which only because others ran, and what could be done about it.
+//! Which steps ran by a cause of their own, and which only because others ran.
 //!
 //! ```text
 //! COPY . .                         main.go changed           a root
@@ -9,7 +9,6 @@
 use super::record::{BuildRecord, StepEnd, StepRecord};
 use kiln_solver::{Change, Reason};
 use std::collections::HashMap;
-use std::time::Duration;
 
 /// A step that ran, with those that ran because of it.
 #[derive(Debug, PartialEq)]
@@ -19,20 +18,6 @@ pub struct Cause<'a> {
     /// Steps that ran only because this one did.
     pub consequences: Vec<Cause<'a>>,
 }
-
-/// Something that would make the next build quicker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advice {
-    /// The number of the step that need not have run.
-    pub step: u32,
-    /// What to do.
-    pub text: String,
-    /// What it would have saved.
-    pub saving: Duration,
-}
-
-/// Less is not worth an edit.
-const WORTHWHILE: Duration = Duration::from_millis(200);
 
 impl BuildRecord {
     /// The steps that ran, below the root cause of each, in the order in which they ran.
@@ -57,26 +42,9 @@ impl BuildRecord {
         self.ran().filter(|other| other.number != step.number && step.inputs.contains(&other.number)).last()
     }
 
-    /// What would have saved time: a step that ran because of another, and made what it had made before.
-    pub fn advice(&self) -> Vec<Advice> {
-        let mut advice = Vec::new();
-        for step in self.ran().filter(|step| step.same && step.instruction.starts_with("RUN")) {
-            let saving = Duration::from_micros(step.duration);
-            if saving < WORTHWHILE {
-                continue;
-            }
-            let root = std::iter::successors(Some(step), |step| self.blamed(step)).last().unwrap_or(step);
-            if let Some(text) = advise(step, root) {
-                advice.push(Advice { step: step.number, text, saving });
-            }
-        }
-        advice.sort_by_key(|advice| std::cmp::Reverse(advice.saving));
-        advice
-    }
-
-    /// The steps of the Dockerfile that ran, failed ones included.
+    /// The steps of the Dockerfile that ran, also those that did not come to a good end.
     pub fn ran(&self) -> impl Iterator<Item = &StepRecord> {
-        let ran = |step: &&StepRecord| matches!(step.end, StepEnd::Ran | StepEnd::Failed);
+        let ran = |step: &&StepRecord| matches!(step.end, StepEnd::Ran | StepEnd::Failed | StepEnd::Cancelled);
         self.steps.iter().filter(ran).filter(|step| !step.instruction.is_empty())
     }
 }
@@ -96,23 +64,6 @@ fn is_own(step: &StepRecord, reason: &Reason) -> bool {
     })
 }
 
-fn advise(step: &StepRecord, root: &StepRecord) -> Option<String> {
-    let Some(Reason::Changed(changes)) = &root.reason else { return None };
-    let (step_name, root_name) = (&step.instruction, &root.instruction);
-    let first = changes.first()?;
-    if root.number != step.number {
-        return Some(format!(
-            "`{step_name}` made the same as before although {first}: moving `{root_name}` below it would have kept it cached"
-        ));
-    }
-    match first {
-        Change::Text { part, .. } if part.starts_with("ARG ") => Some(format!(
-            "`{step_name}` made the same as before although {first}: moving `{part}` below it would have kept it cached"
-        )),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +75,6 @@ mod tests {
             inputs: inputs.to_vec(),
             end: StepEnd::Ran,
             reason: Some(Reason::Changed(changes)),
-            duration: 14_000_000,
             ..StepRecord::default()
         }
     }
@@ -145,10 +95,7 @@ mod tests {
     #[test]
     fn consequences_hang_below_their_root() {
         let copy = StepRecord { reads_context: true, ..step(1, "COPY . .", &[], vec![files("main.go")]) };
-        let download = StepRecord {
-            same: true,
-            ..step(2, "RUN go mod download", &[1], vec![input("COPY . . made something else")])
-        };
+        let download = step(2, "RUN go mod download", &[1], vec![input("COPY . . made something else")]);
         let out = step(3, "COPY --from=builder /app .", &[2], vec![files("app")]);
         let cached = StepRecord { end: StepEnd::Cached, ..step(4, "RUN true", &[], Vec::new()) };
         let other = step(5, "RUN date", &[4], vec![Change::Text { part: "command".into(), before: None, after: None }]);
@@ -157,28 +104,5 @@ mod tests {
         let shape = |cause: &Cause<'_>| (cause.step.number, cause.consequences.len());
         assert_eq!(causes.iter().map(shape).collect::<Vec<_>>(), [(1, 1), (5, 0)]);
         assert_eq!(shape(&causes[0].consequences[0]), (2, 1));
-        let advice = build.advice();
-        assert_eq!(advice.len(), 1);
-        assert_eq!(advice[0].saving, Duration::from_secs(14));
-        assert_eq!(
-            advice[0].text,
-            "`RUN go mod download` made the same as before although main.go changed: \
-             moving `COPY . .` below it would have kept it cached"
-        );
-    }
-
-    #[test]
-    fn arguments_that_change_nothing_belong_below() {
-        let version = |before: &str, after: &str| Change::Text {
-            part: "ARG VERSION".to_owned(),
-            before: Some(before.to_owned()),
-            after: Some(after.to_owned()),
-        };
-        let run = StepRecord { same: true, ..step(1, "RUN make", &[], vec![version("1", "2")]) };
-        let quick = StepRecord { same: true, duration: 10, ..step(2, "RUN true", &[], vec![version("1", "2")]) };
-        let differs = step(3, "RUN make", &[], vec![version("1", "2")]);
-        let advice = build(vec![run, quick, differs]).advice();
-        assert_eq!(advice.len(), 1);
-        assert!(advice[0].text.contains("moving `ARG VERSION` below it"), "{}", advice[0].text);
     }
 }

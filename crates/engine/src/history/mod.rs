@@ -3,13 +3,15 @@
 //! A [`Recorder`] listens to the events of a build; at the end a [`BuildRecord`] goes to the store, which keeps the newest
 //! [`KEPT`]. Nothing that a build does depends on one. The values of the build's secrets are in none: see [`Redaction`].
 
+mod advice;
 mod causes;
 mod record;
 mod recorder;
 mod redaction;
 
-pub use causes::{Advice, Cause};
-pub use record::{BuildRecord, StepEnd, StepRecord, TransferRecord};
+pub use advice::Advice;
+pub use causes::Cause;
+pub use record::{BuildRecord, ImageRecord, StepEnd, StepKind, StepRecord, TransferRecord, WaitRecord};
 pub(crate) use recorder::Recorder;
 pub(crate) use redaction::{HIDDEN, Redaction};
 

@@ -1,10 +1,11 @@
 //! An event sink that passes every event on and keeps what will be told of the build afterwards.
 
-use super::record::{BuildRecord, StepEnd, StepRecord, TransferRecord};
+use super::record::{BuildRecord, ImageRecord, StepEnd, StepKind, StepRecord, TransferRecord, WaitRecord};
 use super::redaction::Redaction;
-use crate::error::EngineError;
+use crate::error::{CANCELLED, EngineError, ErrorKind};
 use crate::event::{Event, EventSink, StepId};
 use crate::outcome::BuildOutcome;
+use kiln_solver::{Change, Reason};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -33,6 +34,8 @@ struct State {
     context: String,
     dockerfile: String,
     target: Option<String>,
+    planned: u64,
+    images: Vec<ImageRecord>,
 }
 
 /// A step as far as it is known.
@@ -65,6 +68,9 @@ impl<'a> Recorder<'a> {
                     inputs: step.inputs.iter().filter_map(|vertex| numbers.get(vertex).copied()).collect(),
                     log,
                     log_cut: step.record.log_cut || cut,
+                    name: hide(step.record.name),
+                    instruction: hide(step.record.instruction),
+                    reason: step.record.reason.map(|reason| without_secrets(reason, self.redaction)),
                     error: step.record.error.map(hide),
                     ..step.record
                 }
@@ -80,9 +86,34 @@ impl<'a> Recorder<'a> {
             names: result.as_ref().map(|outcome| outcome.names.clone()).unwrap_or_default(),
             image: result.as_ref().ok().and_then(|outcome| outcome.config).map(|digest| digest.to_string()),
             error: result.as_ref().err().map(|error| hide(error.to_string())),
+            cancelled: result.as_ref().is_err_and(|error| error.kind == ErrorKind::Cancelled),
+            planned: state.planned,
+            cores: std::thread::available_parallelism().map_or(0, |cores| u32::try_from(cores.get()).unwrap_or(0)),
+            images: state.images,
             steps,
             warnings: state.warnings.into_iter().map(hide).collect(),
         }
+    }
+}
+
+/// A reason as it may be kept. Secrets are no part of a key, but somebody may have written one where it does not belong.
+fn without_secrets(reason: Reason, redaction: &Redaction) -> Reason {
+    let hide = |text: String| redaction.text(text);
+    match reason {
+        Reason::Changed(changes) => Reason::Changed(
+            changes
+                .into_iter()
+                .map(|change| match change {
+                    Change::Text { part, before, after } => {
+                        Change::Text { part, before: before.map(hide), after: after.map(hide) }
+                    }
+                    Change::Input { part, said } => Change::Input { part, said: hide(said) },
+                    files @ Change::Files { .. } => files,
+                })
+                .collect(),
+        ),
+        Reason::Unusable(why) => Reason::Unusable(hide(why)),
+        reason @ (Reason::FirstBuild | Reason::Asked | Reason::Pruned { .. }) => reason,
     }
 }
 
@@ -125,15 +156,21 @@ impl State {
                 self.dockerfile.clone_from(dockerfile);
                 self.target.clone_from(target);
             }
-            Event::StepDefined { step, vertex, inputs, reads_context, instruction, line } => {
+            Event::StepDefined { step, vertex, inputs, reads_context, is_source, instruction, line } => {
                 let open = self.step(*step);
                 open.vertex = Some(*vertex);
+                open.record.kind = if *is_source { StepKind::Source } else { StepKind::Work };
                 open.inputs.clone_from(inputs);
                 (open.record.line, open.record.reads_context) = (*line, *reads_context);
                 open.record.instruction.clone_from(instruction);
             }
             Event::StepStarted { step, name, stage } => {
-                let record = &mut self.step(*step).record;
+                let open = self.step(*step);
+                // What comes from a remote cache is in no Dockerfile either.
+                if open.vertex.is_none() && name.starts_with("fetching ") {
+                    open.record.kind = StepKind::Source;
+                }
+                let record = &mut open.record;
                 record.name.clone_from(name);
                 record.stage.clone_from(stage);
                 record.started = now;
@@ -147,10 +184,23 @@ impl State {
                 record.from.clone_from(from);
             }
             Event::StepWhy { step, reason } => self.step(*step).record.reason = Some(reason.clone()),
-            Event::StepMade { step, layer, same } => {
+            Event::StepMade { step, layer, size, same, last } => {
                 let record = &mut self.step(*step).record;
-                (record.layer, record.same) = (Some(layer.clone()), *same);
+                (record.layer, record.size, record.same) = (Some(layer.clone()), *size, *same);
+                record.last = last.map(micros);
             }
+            Event::StepWaited { step, on, duration } => {
+                let started = now.saturating_sub(micros(*duration));
+                self.step(*step).record.waits.push(WaitRecord { on: *on, started, finished: now });
+            }
+            Event::StepUsed { step, cpu, memory } => {
+                let record = &mut self.step(*step).record;
+                (record.cpu, record.memory) = (Some(micros(*cpu)), *memory);
+            }
+            Event::ImageMade { platform, layers } => {
+                self.images.push(ImageRecord { platform: platform.clone(), layers: layers.clone() });
+            }
+            Event::Planned { .. } => self.planned = self.planned.max(now),
             Event::StepAutoCache { step, commands, .. } => self.step(*step).record.auto_caches.clone_from(commands),
             Event::StepLog { step, data, .. } => self.step(*step).write(data, redaction),
             Event::StepProgress { step, item, current, .. } => self.step(*step).transferred(item, *current, now),
@@ -158,11 +208,15 @@ impl State {
                 let record = &mut self.step(*step).record;
                 record.duration = micros(*duration);
                 record.started = now.saturating_sub(record.duration).max(record.started);
-                record.end = if error.is_some() { StepEnd::Failed } else { StepEnd::Ran };
+                record.end = match error.as_deref() {
+                    None => StepEnd::Ran,
+                    Some(CANCELLED) => StepEnd::Cancelled,
+                    Some(_) => StepEnd::Failed,
+                };
                 record.error.clone_from(error);
             }
             Event::Warning { message, .. } => self.warnings.push(message.clone()),
-            Event::Planned { .. } | Event::Lint(_) => {}
+            Event::Lint(_) => {}
         }
     }
 
@@ -170,7 +224,9 @@ impl State {
         let next = self.steps.len();
         let place = *self.places.entry(id).or_insert(next);
         if place == next {
-            let record = StepRecord { number: id.0, ..StepRecord::default() };
+            // What is in no Dockerfile brings in the context, before anything is planned, or writes results.
+            let kind = if self.planned == 0 { StepKind::Source } else { StepKind::Export };
+            let record = StepRecord { number: id.0, kind, ..StepRecord::default() };
             self.steps.push(Open { record, vertex: None, inputs: Vec::new(), log: Vec::new() });
         }
         &mut self.steps[place]

@@ -76,7 +76,7 @@ impl Worker for Fake {
         Ok(self.kept.lock().unwrap().get(key).cloned())
     }
 
-    fn lock(&self, _: &CacheKey) -> Result<(), String> {
+    fn lock(&self, _: VertexId, _: &CacheKey) -> Result<(), String> {
         Ok(())
     }
 

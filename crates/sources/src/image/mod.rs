@@ -64,6 +64,11 @@ impl BaseImage {
         pull::present(self.images.store(), &self.resolution.diff_ids)
     }
 
+    /// The diff ids of its layers, the lowest first.
+    pub fn diff_ids(&self) -> &[Digest] {
+        &self.resolution.diff_ids
+    }
+
     /// The config.
     pub fn config(&self) -> &ImageConfig {
         &self.resolution.config

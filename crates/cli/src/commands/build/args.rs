@@ -107,6 +107,12 @@ pub(crate) struct BuildArgs {
     /// Write the digests and names of the result to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) metadata_file: Option<PathBuf>,
+    /// Write a page about the build to a file, whatever becomes of it: its times, reasons, sizes and logs, as HTML
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Write the times of the build to a file, as JSON for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
 
     /// What to do: build, or check, outline or targets, which tell of the Dockerfile; [,format=text|json]
     /// [,ignorestatus=BOOL] [default: build]

@@ -174,7 +174,13 @@ impl Renderer for Tty {
             }
             Event::StepFinished { step, duration, error } => self.finished(*step, *duration, error.as_deref()),
             // Findings are told when the build is over; the rest is for `kiln why`.
-            Event::BuildDefined { .. } | Event::StepDefined { .. } | Event::StepMade { .. } | Event::Lint(_) => {}
+            Event::BuildDefined { .. }
+            | Event::StepDefined { .. }
+            | Event::StepMade { .. }
+            | Event::StepWaited { .. }
+            | Event::StepUsed { .. }
+            | Event::ImageMade { .. }
+            | Event::Lint(_) => {}
             Event::Warning { message, .. } => self.over.push(Over::Warning { message: text::message(message) }),
         }
     }

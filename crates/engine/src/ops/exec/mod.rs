@@ -34,7 +34,7 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
         Some(port) => snapshot(inputs, port.0)?.clone(),
         None => Snapshot::empty(),
     };
-    let realized = context.build.realize(&base)?;
+    let realized = context.realize(&base)?;
     let temporary = context.temp_dir()?;
     let upper = temporary.path().join("fs");
     let work = temporary.path().join("work");
@@ -73,7 +73,8 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
         diff_digest_until(&upper, &stop).map_err(EngineError::internal("failed to read what the step changed"))?;
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&upper, new).map_err(EngineError::store)?;
-    Ok(Made { layer: layer.id, diff: diff.digest, injected: injected.directories, ran: Some(ran) })
+    let (size, injected) = (layer.size, injected.directories);
+    Ok(Made { layer: layer.id, diff: diff.digest, size, injected, ran: Some(ran) })
 }
 
 /// The input of a step that must be a stack of layers.
@@ -134,6 +135,7 @@ fn run(exec: &Exec, spec: &Spec, context: &StepContext<'_>) -> Result<(), Engine
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let tail = log::forward(stdout, stderr, |stream, data| context.log(stream, data));
     let exit = child.wait().map_err(EngineError::internal("failed to wait for the step"))?;
+    context.tell_usage(exit.usage);
     // Before anything else, so that the stubs of mounts never enter a layer.
     child.stubs().clean_up().map_err(EngineError::internal("failed to remove mount points"))?;
     context.check_cancelled()?;

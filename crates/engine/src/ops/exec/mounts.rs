@@ -6,6 +6,7 @@ use super::inside::{make_directory, write_file};
 use super::{secret, ssh};
 use crate::build::StepContext;
 use crate::error::{EngineError, ErrorKind};
+use crate::event::Wait;
 use crate::ops::file::{copy_into, everything};
 use crate::snapshot::{Output, Realized};
 use kiln_graph::{CacheSharing, Exec, Mount, MountKind, SecretTarget};
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// Mounts as the sandbox wants them, with what keeps their sources alive.
 pub(crate) struct Prepared {
@@ -139,7 +140,7 @@ fn bind(
 ) -> Result<kiln_sandbox::MountKind, EngineError> {
     let (lower, subpath) = match input {
         Output::Snapshot(snapshot) => {
-            let realized = context.build.realize(snapshot)?;
+            let realized = context.realize(snapshot)?;
             let lower = or_empty(&realized.paths, temporary)?;
             prepared._trees.push(realized);
             (lower, plain(source))
@@ -261,10 +262,13 @@ fn cache(key: &str, wanted: &Wanted<'_>, context: &StepContext<'_>) -> Result<Ca
     context.clear_if_asked(&key)?;
     let mut seeding = None;
     let mut memo = None;
+    let since = Instant::now();
+    let mut waited = None;
     let cache = context.store().acquire_cache_mount(
         &key,
         sharing,
         |directory| {
+            waited = Some(since.elapsed());
             let own = (wanted.mode, wanted.uid, wanted.gid);
             let remote = context.build.remote_mount(&key);
             let made = remote.as_ref().map_or(Ok(()), |remote| {
@@ -294,6 +298,7 @@ fn cache(key: &str, wanted: &Wanted<'_>, context: &StepContext<'_>) -> Result<Ca
         },
         || !context.cancel().is_cancelled(),
     );
+    context.tell_wait(Wait::CacheMount, waited.unwrap_or_else(|| since.elapsed()));
     let cache = cache.map_err(|error| {
         if context.cancel().is_cancelled() {
             return EngineError::cancelled();
@@ -332,7 +337,7 @@ fn seed(from: &Output, source: &str, directory: &Path, context: &StepContext<'_>
     match from {
         Output::Context(local) => copy_into(directory, local.as_ref(), &everything(source, true), context.cancel()),
         Output::Snapshot(snapshot) => {
-            let realized = context.build.realize(snapshot)?;
+            let realized = context.realize(snapshot)?;
             copy_into(directory, realized.tree.as_ref(), &everything(source, false), context.cancel())
         }
     }
@@ -351,7 +356,7 @@ fn owner(from: &Output, source: &str, context: &StepContext<'_>) -> Result<Optio
             Ok(root.map(|(mode, _, _)| (mode, 0, 0)))
         }
         Output::Snapshot(snapshot) => {
-            let realized = context.build.realize(snapshot)?;
+            let realized = context.realize(snapshot)?;
             root_of(realized.tree.as_ref()).map_err(unreadable)
         }
     }

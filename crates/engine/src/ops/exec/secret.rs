@@ -3,6 +3,7 @@
 use super::mounts::NotGiven;
 use crate::build::StepContext;
 use crate::error::{EngineError, ErrorKind};
+use crate::history::Redaction;
 use crate::request::{SecretSource, SecretValue};
 use std::io::Read;
 
@@ -11,16 +12,12 @@ pub(super) fn read(id: &str, required: bool, context: &StepContext<'_>) -> Resul
     match context.build.secrets.get(id) {
         None if required => Err(EngineError::user(NotGiven::Secret(id.to_owned()))),
         None => Ok(None),
-        Some(source) => {
-            let bytes = bytes(id, source)?;
-            context.build.redaction.add(&bytes);
-            Ok(Some(bytes))
-        }
+        Some(source) => bytes(id, source, context.build.redaction).map(Some),
     }
 }
 
-/// The bytes of a secret that the user gave.
-pub(crate) fn bytes(id: &str, source: &SecretSource) -> Result<Vec<u8>, EngineError> {
+/// The bytes of a secret that the user gave. From now on they are in nothing that is remembered of the build.
+pub(crate) fn bytes(id: &str, source: &SecretSource, redaction: &Redaction) -> Result<Vec<u8>, EngineError> {
     let bytes = match source {
         SecretSource::Value(value) => value.0.clone(),
         SecretSource::File(path) => {
@@ -38,6 +35,7 @@ pub(crate) fn bytes(id: &str, source: &SecretSource) -> Result<Vec<u8>, EngineEr
         let text = format!("the secret `{id}` is larger than {} bytes", SecretValue::MAX_SIZE);
         return Err(EngineError::new(ErrorKind::User, text));
     }
+    redaction.add(&bytes);
     Ok(bytes)
 }
 

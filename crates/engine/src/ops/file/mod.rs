@@ -44,7 +44,7 @@ pub(crate) fn execute(
         base_tree =
             Arc::new(kiln_layer::Stack::new(Vec::new()).map_err(EngineError::internal("failed to open the base"))?);
     } else {
-        let realized = context.build.realize(&base)?;
+        let realized = context.realize(&base)?;
         base_tree = Arc::clone(&realized.tree);
         _realized = realized;
     }
@@ -71,7 +71,7 @@ pub(crate) fn execute(
     let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
     let layer = context.store().commit_layer(&fs, new).map_err(EngineError::store)?;
     keep(context.store(), built);
-    Ok(Made { layer: layer.id, diff: diff.digest, injected: Vec::new(), ran: None })
+    Ok(Made { layer: layer.id, diff: diff.digest, size: layer.size, injected: Vec::new(), ran: None })
 }
 
 /// Whether a new file looks like the base's at its path. Mostly the base has not even the directory.
@@ -112,7 +112,7 @@ fn copy_action(
     let (from, selection): (&dyn Tree, Arc<Selection>) = match input {
         Output::Context(local) => (local.as_ref(), context.build.select_from_context(local, copy)?),
         Output::Snapshot(snapshot) => {
-            realized = context.build.realize(snapshot)?;
+            realized = context.realize(snapshot)?;
             (realized.tree.as_ref(), context.build.select_from_snapshot(snapshot, realized.tree.as_ref(), copy)?)
         }
     };
