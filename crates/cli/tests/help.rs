@@ -36,6 +36,7 @@ Commands:
   prune    Remove what no image needs
   why      Tell why the steps of a build ran
   history  List the builds that kiln remembers
+  report   Write a page about a build: its times, reasons, sizes and logs
   version  Show the version
 
 Options:
@@ -95,7 +96,7 @@ Options:
                                       type=registry|local|s3[,mode=min|max][,ATTRIBUTE=VALUE,...]
       --pull[=<BOOL>]                 Ask registries again for every base image
   -o, --output <OUTPUT>               Where the result goes:
-                                      type=image|registry|oci|docker|local|tar[,ATTRIBUTE=VALUE,...];
+                                      type=image|registry|oci|docker|local|tar|cacheonly[,ATTRIBUTE=VALUE,...];
                                       a directory; or `-` [default: type=image]
       --push[=<BOOL>]                 Push the image to the registry of its name; short for
                                       --output=type=registry
@@ -112,6 +113,10 @@ Options:
                                       --attest=type=sbom
       --iidfile <FILE>                Write the image id to a file
       --metadata-file <FILE>          Write the digests and names of the result to a file, as JSON
+      --report <FILE>                 Write a page about the build to a file, whatever becomes of
+                                      it: its times, reasons, sizes and logs, as HTML
+      --trace <FILE>                  Write the times of the build to a file, as JSON for
+                                      chrome://tracing or Perfetto
       --call <METHOD>                 What to do: build, or check, outline or targets, which tell of
                                       the Dockerfile; [,format=text|json] [,ignorestatus=BOOL]
                                       [default: build]
@@ -361,7 +366,7 @@ Show what takes up disk space
 Usage: kiln du [OPTIONS]
 
 Options:
-  -v, --verbose  List every image, layer, cache mount and blob
+  -v, --verbose  List every image, layer, cache mount, blob and remembered build
       --json     Print JSON
   -h, --help     Print help
 
@@ -388,7 +393,7 @@ Usage: kiln prune [OPTIONS]
 
 Options:
   -a, --all                     Remove everything that is not in use at this moment: caches of
-                                recent builds and cache mounts, too
+                                recent builds, cache mounts, and what is remembered of builds, too
       --keep-mounts             With --all: keep the cache mounts
       --filter <FILTER>         Remove only what matches: until=DURATION, what was not used for so
                                 long, for instance until=24h

@@ -197,3 +197,22 @@ fn values_that_look_like_secrets_are_not_told() {
     assert!(text.contains("PUBLIC_KEY was: p0") && text.contains("https://****@host/"), "{text}");
     assert!(!text.contains("hunter") && !why(&kiln, &["--json"]).contains("hunter"), "{text}");
 }
+
+#[test]
+fn values_that_look_like_secrets_are_kept_nowhere() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    let secret = "kiln-hunter-7654321";
+    // In a stage of which the image keeps nothing but a file.
+    kiln.write(
+        "Dockerfile",
+        "FROM base AS builder\nARG API_TOKEN\nRUN echo $API_TOKEN | wc -c > /count\nFROM base\nCOPY --from=builder /count /\n",
+    );
+    let token = format!("API_TOKEN={secret}");
+    kiln.build(["--build-arg", &token]).succeeds();
+    let found = std::process::Command::new("grep").args(["-rl", secret]).arg(kiln.root()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    // It counts all the same.
+    kiln.build(["--build-arg", &token]).succeeds().cached("RUN echo $API_TOKEN");
+    kiln.build(["--build-arg", "API_TOKEN=other"]).succeeds().executed("RUN echo $API_TOKEN");
+    assert!(why(&kiln, &[]).contains("ARG API_TOKEN changed"), "{}", why(&kiln, &[]));
+}

@@ -3,6 +3,7 @@
 use crate::LowerError;
 use crate::env::Env;
 use kiln_dockerfile::ast::{Heredoc, Word};
+use kiln_dockerfile::rules::is_secret_name;
 use kiln_dockerfile::words;
 
 /// One word to one text.
@@ -35,15 +36,20 @@ pub(crate) fn expand_heredoc(heredoc: &Heredoc, env: &Env) -> Result<String, Low
 
 /// A whole instruction as progress shows it: variables replaced where possible, otherwise as written.
 pub(crate) fn expand_line(line: &str, escape: char, env: &Env) -> String {
-    words::expand_text(line, escape, &lookup(env)).unwrap_or_else(|_| line.to_owned())
+    words::expand_text(line, escape, &shown(env)).unwrap_or_else(|_| line.to_owned())
 }
 
 /// A RUN as progress shows it: variables that are set replaced, those that may be the shell's left as they are.
 pub(crate) fn expand_run_line(line: &str, escape: char, env: &Env) -> String {
-    words::expand_command(line, escape, &lookup(env)).unwrap_or_else(|_| line.to_owned())
+    words::expand_command(line, escape, &shown(env)).unwrap_or_else(|_| line.to_owned())
 }
 
 /// How the word functions ask for a variable.
 pub(crate) fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> + '_ {
     |name| env.get(name).map(str::to_owned)
+}
+
+/// The same for what people see: a value that looks like a secret is none of it.
+fn shown(env: &Env) -> impl Fn(&str) -> Option<String> + '_ {
+    |name| env.get(name).map(|value| if is_secret_name(name) { "****".to_owned() } else { value.to_owned() })
 }

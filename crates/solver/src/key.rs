@@ -30,6 +30,8 @@ pub enum PartValue {
     Content(ContentDigest, String),
     /// Files selected from an input; which ones is found under the digest ([`FileListing`]).
     Files(ContentDigest),
+    /// A text that nobody is to see, as its digest, and what people are shown in its place.
+    Hidden(ContentDigest, String),
 }
 
 /// The files behind a [`PartValue::Files`], sorted by path: enough to say which one changed.
@@ -62,6 +64,11 @@ impl KeyParts {
         self.push(name.into(), PartValue::Text(value.into()))
     }
 
+    /// Adds a part whose value is a text that is kept nowhere, and what people are shown in its place.
+    pub fn hidden(&mut self, name: impl Into<String>, value: &str, shown: impl Into<String>) -> &mut Self {
+        self.push(name.into(), PartValue::Hidden(ContentDigest::of_bytes(value.as_bytes()), shown.into()))
+    }
+
     /// Adds the content of an input, and what people are told when it changed.
     pub fn content(&mut self, name: impl Into<String>, content: ContentDigest, said: impl Into<String>) -> &mut Self {
         self.push(name.into(), PartValue::Content(content, said.into()))
@@ -91,6 +98,7 @@ impl KeyParts {
                 PartValue::Text(text) => hasher.number(0).field(text.as_bytes()),
                 PartValue::Content(content, _) => hasher.number(1).field(content.as_bytes()),
                 PartValue::Files(digest) => hasher.number(2).field(digest.as_bytes()),
+                PartValue::Hidden(digest, _) => hasher.number(3).field(digest.as_bytes()),
             };
         }
         hasher.key()

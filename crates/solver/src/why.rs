@@ -114,11 +114,15 @@ fn change(
         (_, Some(PartValue::Files(new))) => Some(compare_files(part, Some(FileListing::default()), listing(new))),
         (before, after) => {
             let text = |value: Option<&PartValue>| match value {
-                Some(PartValue::Text(text)) => Some(text.clone()),
+                Some(PartValue::Text(text) | PartValue::Hidden(_, text)) => Some(text.clone()),
                 _ => None,
             };
-            let (before, after) = (text(before), text(after));
-            (before != after).then_some(Change::Text { part, before, after })
+            let hidden = |value: Option<&PartValue>| match value {
+                Some(PartValue::Hidden(digest, _)) => Some(*digest),
+                _ => None,
+            };
+            let changed = (text(before), hidden(before)) != (text(after), hidden(after));
+            changed.then(|| Change::Text { part, before: text(before), after: text(after) })
         }
     }
 }
@@ -257,6 +261,22 @@ mod tests {
         let text = said(&make(digest("old")), &make(digest("new")), &find);
         assert_eq!(text, "main.go changed; new.go added; old.go removed");
         assert_eq!(said(&make(digest("old")), &make(digest("new")), &|_| None), "files changed");
+    }
+
+    #[test]
+    fn hidden_values_are_compared_and_kept_nowhere() {
+        let make = |value: &str| {
+            let mut parts = KeyParts::new();
+            parts.hidden("ARG TOKEN", value, "****");
+            parts
+        };
+        let none = |_: &ContentDigest| None;
+        assert_eq!(said(&make("one"), &make("two"), &none), "ARG TOKEN changed");
+        assert_eq!(said(&make("one"), &make("one"), &none), "its cached result is gone");
+        assert!(!format!("{:?}", make("one")).contains("one"));
+        let mut shown = KeyParts::new();
+        shown.text("ARG TOKEN", "****");
+        assert_ne!(make("****").key(), shown.key());
     }
 
     #[test]

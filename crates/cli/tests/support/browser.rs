@@ -51,6 +51,9 @@ impl Browser {
         let wanted = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": logs });
         let made = browser.ask("POST", "/session", &json!({ "capabilities": { "alwaysMatch": wanted } }));
         browser.session = made["sessionId"].as_str().expect("a session").to_owned();
+        // What the page for new windows says and asks for is not to be told.
+        browser.command("POST", "/url", &json!({ "url": "about:blank" }));
+        browser.logs();
         Some(browser)
     }
 

@@ -5,16 +5,13 @@ use super::step::{EarlierRun, Made, StepContext, stage};
 use super::{Build, StepResult, dockerfile};
 use crate::error::{EngineError, ErrorKind, Place};
 use crate::event::{Event, Wait};
-use crate::history::HIDDEN;
 use crate::ops::file::Earlier;
 use crate::ops::{exec, file};
 use crate::remote_cache::AwayLayer;
 use crate::snapshot::{Output, OwnLayer, Snapshot};
 use kiln_digest::{CacheKey, ContentDigest};
-use kiln_dockerfile::rules::is_secret_name;
 use kiln_graph::{CacheDirectory, Op, Source, VertexId};
-use kiln_lower::without_credentials_in;
-use kiln_solver::{Change, FileListing, KeyParts, LastRun, PartValue, Prepared, Reason, Worker, step_content};
+use kiln_solver::{FileListing, KeyParts, LastRun, PartValue, Prepared, Reason, Worker, step_content};
 use kiln_sources::image::BaseImage;
 use kiln_store::{LayerId, StepLock};
 use std::sync::{Arc, PoisonError};
@@ -113,7 +110,6 @@ impl Build<'_> {
                 let pruned = store.last_prune().ok().flatten();
                 Reason::Pruned { ago: pruned.and_then(|time| time.elapsed().ok()) }
             }
-            Reason::Changed(changes) => Reason::Changed(changes.iter().map(without_secrets).collect()),
             reason => reason.clone(),
         }
     }
@@ -177,15 +173,6 @@ impl Build<'_> {
         }
         error
     }
-}
-
-/// A change without what is not to be shown: the value of a variable that looks like a secret, and credentials in addresses.
-fn without_secrets(change: &Change) -> Change {
-    let Change::Text { part, before, after } = change else { return change.clone() };
-    let variable = part.strip_prefix("ARG ").or_else(|| part.strip_prefix("ENV "));
-    let secret = variable.is_some_and(is_secret_name);
-    let show = |text: &String| if secret { HIDDEN.to_owned() } else { without_credentials_in(text) };
-    Change::Text { part: part.clone(), before: before.as_ref().map(show), after: after.as_ref().map(show) }
 }
 
 impl Worker for Build<'_> {
@@ -275,7 +262,7 @@ impl Worker for Build<'_> {
     fn last_run(&self, vertex: VertexId) -> Option<LastRun> {
         self.memory.keys(vertex, self.graph.vertex(vertex)).iter().find_map(|key| {
             // Without it the reason is only less precise.
-            let bytes = self.engine.store().memo(MEMO_POSITION, key).ok()??;
+            let bytes = self.engine.store().memo(MEMO_POSITION, key.as_bytes()).ok()??;
             postcard::from_bytes(&bytes).ok()
         })
     }
@@ -292,7 +279,7 @@ impl Worker for Build<'_> {
         self.keep_listings(&run.parts);
         if let Ok(value) = postcard::to_stdvec(&run) {
             // As in `last_run`.
-            let memos = self.memory.keys(vertex, self.graph.vertex(vertex)).into_iter().map(|key| (key, &value));
+            let memos = self.memory.keys(vertex, self.graph.vertex(vertex)).map(|key| (*key.as_bytes(), &value));
             let _ = self.engine.store().put_memos(MEMO_POSITION, memos);
         }
     }

@@ -19,7 +19,7 @@
     if (!step.texts) {
       const log = step.element.querySelector(".log");
       const head = step.element.querySelector(".what");
-      const body = [...step.element.querySelectorAll(".changes, .failure, .body dl")];
+      const body = [...step.element.querySelectorAll(".changes, .failure")];
       step.texts = [head, ...body, log].filter(Boolean).map((element) => ({ element, text: element.textContent.toLowerCase() }));
     }
     return step.texts;

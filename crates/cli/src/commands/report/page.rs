@@ -37,6 +37,12 @@ const AXIS: usize = 24;
 /// The cached steps that saved most are listed, so many at most.
 const MOST_SAVED: usize = 10;
 
+/// So many steps of one reason are named.
+const MOST_ALIKE: usize = 24;
+
+/// With fewer processors busy there is no curve to see.
+const LEAST_LOAD: f64 = 0.1;
+
 #[derive(Template)]
 #[template(path = "commands/report/page.html")]
 struct Page {
@@ -56,7 +62,7 @@ struct Page {
     cores: u32,
     causes: Vec<CauseRow>,
     /// Steps that have a cause in common which is none of this build's: they were never built before, or somebody wanted them again.
-    alike: Vec<(String, Vec<Link>)>,
+    alike: Vec<Alike>,
     advice: Vec<(u32, String)>,
     saved: Vec<Share>,
     saved_total: String,
@@ -109,6 +115,14 @@ struct CauseRow {
     took: String,
 }
 
+/// Steps that ran for the same reason, which no other step has to do with.
+struct Alike {
+    reason: String,
+    count: usize,
+    /// The first of them.
+    links: Vec<Link>,
+}
+
 /// A part of a sum.
 struct Share {
     step: Option<u32>,
@@ -159,7 +173,7 @@ pub(super) fn render(build: &BuildRecord) -> String {
         tiles: tiles(build, saved),
         error: build.error.as_deref().filter(|_| !build.cancelled).map(message),
         failed: build.steps.iter().filter(|step| step.end == StepEnd::Failed).map(Link::to).collect(),
-        load: load(&lanes, build.cores),
+        load: load(&lanes, build.cores).filter(|load| load.average >= LEAST_LOAD),
         cores: build.cores,
         timeline: timeline(build, &lanes),
         causes,
@@ -317,7 +331,8 @@ fn image_view(build: &BuildRecord, image: &ImageRecord) -> ImageView {
     let most = image.layers.iter().filter_map(|layer| layer.size).max().unwrap_or(1).max(1);
     let layers = image.layers.iter().map(|layer| {
         let made = |step: &&StepRecord| !layer.base && step.layer.as_deref() == Some(&layer.id);
-        let step = build.steps.iter().find(made);
+        // Of steps that made the same, the last is the one of the image's own stage.
+        let step = build.steps.iter().rev().find(made);
         let name = match step {
             Some(step) => message(&step.name),
             None if layer.base => format!("base image, {}", short(&layer.id)),
@@ -342,15 +357,20 @@ fn short(id: &str) -> String {
 }
 
 /// The root causes with what follows from them, and the steps that have nothing in common but one and the same reason.
-fn causes(build: &BuildRecord) -> (Vec<CauseRow>, Vec<(String, Vec<Link>)>) {
+fn causes(build: &BuildRecord) -> (Vec<CauseRow>, Vec<Alike>) {
     let mut rows = Vec::new();
-    let mut alike: Vec<(String, Vec<Link>)> = Vec::new();
+    let mut alike: Vec<Alike> = Vec::new();
     for cause in build.causes() {
         let link = Link::to(cause.step);
         let alone = cause.consequences.is_empty() && !matches!(cause.step.reason, Some(Reason::Changed(_)));
-        match alike.iter_mut().find(|(reason, _)| *reason == link.reason) {
-            Some((_, links)) if alone => links.push(link),
-            None if alone => alike.push((link.reason.clone(), vec![link])),
+        match alike.iter_mut().find(|alike| alike.reason == link.reason) {
+            Some(alike) if alone => {
+                alike.count += 1;
+                if alike.links.len() < MOST_ALIKE {
+                    alike.links.push(link);
+                }
+            }
+            None if alone => alike.push(Alike { reason: link.reason.clone(), count: 1, links: vec![link] }),
             _ => flatten(&cause, 0, &mut rows),
         }
     }

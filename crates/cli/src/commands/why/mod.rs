@@ -30,6 +30,12 @@ pub(crate) struct WhyArgs {
     json: bool,
 }
 
+/// What saved less, in microseconds, is not worth a line.
+const WORTH_TELLING: u64 = 100_000;
+
+/// Lines for what saved most.
+const MOST_SAVINGS: usize = 5;
+
 /// Tells why steps ran.
 pub(crate) fn execute(globals: &Globals, args: &WhyArgs) -> Result<ExitStatus, CliError> {
     let session = Session::open(globals)?;
@@ -70,12 +76,24 @@ fn overview(id: HistoryId, build: &BuildRecord, now: Timestamp) -> String {
         text.push('\n');
         text.push_str(&tree::render(&causes));
     }
-    let saved: u64 = build.steps.iter().filter(|step| step.end == StepEnd::Cached).map(|step| step.duration).sum();
-    if saved >= 100_000 {
-        text.push_str(&format!("\nthe cache saved {}\n", human::duration(Duration::from_micros(saved))));
-    }
+    text.push_str(&savings(build));
     for advice in build.advice() {
         text.push_str(&format!("\n{}\n", said(&advice)));
+    }
+    text
+}
+
+/// What the cache saved, and the steps whose results saved most of it.
+fn savings(build: &BuildRecord) -> String {
+    let mut cached: Vec<&StepRecord> = build.steps.iter().filter(|step| step.end == StepEnd::Cached).collect();
+    let saved: u64 = cached.iter().map(|step| step.duration).sum();
+    if saved < WORTH_TELLING {
+        return String::new();
+    }
+    let mut text = format!("\nthe cache saved {}\n", human::duration(Duration::from_micros(saved)));
+    cached.sort_by_key(|step| std::cmp::Reverse(step.duration));
+    for step in cached.into_iter().take(MOST_SAVINGS).filter(|step| step.duration >= WORTH_TELLING) {
+        text.push_str(&format!("  {}", tree::line(step)));
     }
     text
 }
@@ -98,6 +116,7 @@ fn json<'a>(id: HistoryId, build: &BuildRecord, steps: impl Iterator<Item = &'a 
                 "reason": step.reason,
                 "because_of": build.blamed(step).map(|step| step.number),
                 "made_the_same": step.same,
+                "last_duration": step.last.map(|last| Duration::from_micros(last).as_secs_f64()),
             })
         })
         .collect();

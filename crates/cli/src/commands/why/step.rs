@@ -39,8 +39,9 @@ pub(super) fn render(build: &BuildRecord, step: &StepRecord) -> String {
         out.push_str(&format!("{indent}because of #{} {}", cause.number, tree::line(cause)));
         out.push_str(&format!("{indent}  {}\n", text::message(&why)));
     }
-    if step.same {
-        out.push_str("  it made the same as before\n");
+    if let Some(last) = step.last {
+        let same = if step.same { ", and made the same" } else { "" };
+        out.push_str(&format!("  the last time it took {}{same}\n", human::duration(Duration::from_micros(last))));
     }
     for advice in build.advice().iter().filter(|advice| advice.step == step.number) {
         out.push_str(&format!("  {}\n", said(advice)));

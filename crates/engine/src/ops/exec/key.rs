@@ -1,9 +1,12 @@
 //! What the key of an exec op is made of. Left out: the ids and contents of caches, the values of secrets, proxy settings.
 
+use crate::history::HIDDEN;
 use crate::ops::exec::snapshot;
 use crate::snapshot::Output;
 use crate::{build::Selections, error::EngineError};
+use kiln_dockerfile::rules::is_secret_name;
 use kiln_graph::{Exec, Mount, MountKind, Network, SecretTarget, Security};
+use kiln_lower::without_credentials_in;
 use kiln_solver::KeyParts;
 
 /// The named parts of the step's key. `said` is what people are told when an input changed.
@@ -20,10 +23,16 @@ pub(crate) fn key_parts(
         None => parts.text("base", "scratch"),
     };
     let (form, command) = command(&exec.args);
-    parts.text("form", form).text("command", command);
+    parts.text("form", form);
+    shown(&mut parts, "command".to_owned(), &command);
     for (name, value) in &exec.env {
         let kind = if exec.arguments.contains(name) { "ARG" } else { "ENV" };
-        parts.text(format!("{kind} {name}"), value.clone());
+        let part = format!("{kind} {name}");
+        if is_secret_name(name) {
+            parts.hidden(part, value, HIDDEN);
+        } else {
+            shown(&mut parts, part, value);
+        }
     }
     parts.text("working directory", &exec.cwd);
     parts.text("user", exec.user.as_deref().unwrap_or_default());
@@ -41,6 +50,16 @@ pub(crate) fn key_parts(
         mount_parts(mount, inputs, said, selections, &mut parts)?;
     }
     Ok(parts)
+}
+
+/// A text, which is kept and shown without the credentials of the addresses in it.
+fn shown(parts: &mut KeyParts, part: String, value: &str) {
+    let public = without_credentials_in(value);
+    if public == value {
+        parts.text(part, value);
+    } else {
+        parts.hidden(part, value, public);
+    }
 }
 
 fn mount_parts(
