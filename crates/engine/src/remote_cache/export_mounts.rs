@@ -67,7 +67,7 @@ impl Exporting<'_> {
                     Op::Exec(exec) => Some(exec),
                     Op::File(_) | Op::Source(_) => None,
                 });
-                let ids: Vec<String> = steps.flat_map(ids).collect();
+                let ids: Vec<String> = steps.flat_map(|exec| ids(exec)).collect();
                 Box::new(move |key| ids.iter().any(|id| cache_key::is_of(key, id)))
             }
         }

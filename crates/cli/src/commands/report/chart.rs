@@ -33,7 +33,7 @@ pub(super) fn load(lanes: &Lanes<'_>, cores: u32) -> Option<Load> {
     if sum == 0.0 {
         return None;
     }
-    changes.sort_by(|one, other| one.0.cmp(&other.0));
+    changes.sort_by_key(|change| change.0);
     let mut steps = Vec::new();
     let mut busy: f64 = 0.0;
     for (at, change) in changes {
