@@ -253,10 +253,10 @@ hint: set it: --build-arg B=…
         error(&kiln, "FROM base\nCOPY --from=base /no/such /x\n", 1),
         str![[r#"
 error: `no/such` does not exist in the image, stage or context that is copied from
- --> [CONTEXT]/Dockerfile:2:1
+ --> [CONTEXT]/Dockerfile:2:18
   |
 2 | COPY --from=base /no/such /x
-  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^ here
+  |                  ^^^^^^^^ here
 
 "#]]
         .raw()
