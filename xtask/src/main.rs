@@ -3,7 +3,8 @@
 //! One file a task. `tidy` and `ci` look at the code, `test` also prepares the
 //! machine for the tests that need more than cargo, `images` makes the base
 //! images, `demo` shows what kiln is for, `bench` measures it next to other
-//! builders, and `compare` compares its images with BuildKit's. What several
+//! builders, `compare` compares its images with BuildKit's, and `fuzz` feeds
+//! nonsense to what reads other people's input. What several
 //! tasks share: [`process`] runs programs, [`places`] says where things lie,
 //! [`debian`] installs packages, [`kiln`] builds and calls the binary,
 //! [`namespaces`] confines daemons and mounts, [`peers`] are the other builders.
@@ -16,6 +17,7 @@ mod ci;
 mod compare;
 mod debian;
 mod demo;
+mod fuzz;
 mod images;
 mod kiln;
 mod moto;
@@ -57,6 +59,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Build Dockerfiles with kiln and with Docker's BuildKit, and compare the images
     Compare(compare::Arguments),
+    /// Run a fuzz target, beginning with the files of the cases
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -79,5 +83,6 @@ fn run(task: &Task) -> Result<()> {
         Task::Demo(arguments) => demo::run(&places, arguments),
         Task::Bench(arguments) => bench::run(&places, arguments),
         Task::Compare(arguments) => compare::run(&places, arguments),
+        Task::Fuzz(arguments) => fuzz::run(&places, arguments),
     }
 }

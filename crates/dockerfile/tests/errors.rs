@@ -203,7 +203,7 @@ fn heredocs() {
 fn mounts() {
     let comma = "a field with a comma goes in quotes: --mount='type=bind,\"source=a,b\",target=/x'";
     let cases = [
-        ("RUN --mount= x", format!(": `--mount` has no fields [{comma}]")),
+        ("RUN --mount= x", ": `--mount` has no fields [write --mount=type=cache,target=/PATH]".to_owned()),
         ("RUN --mount='type=bind,\"target=/x' y", format!("\": a quoted field is not closed [{comma}]")),
         ("RUN --mount='target=\"/x\"' y", format!("\": a quote may only stand around a whole field [{comma}]")),
         ("RUN --mount='\"target=/x\"a,ro' y", format!("\": a quoted field must end at a comma [{comma}]")),

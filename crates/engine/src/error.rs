@@ -98,8 +98,10 @@ impl EngineError {
     /// The word of the instruction that the error is about, where it is narrower than all of it.
     pub(crate) fn word(&self) -> Option<&str> {
         let Some(Cause::Same(error)) = &self.cause else { return None };
-        if let Some(SelectError::NotFound { path, .. }) = error.downcast_ref() {
-            return Some(path);
+        match error.downcast_ref() {
+            Some(SelectError::NotFound { path, .. }) => return Some(path),
+            Some(SelectError::Pattern(bad)) => return Some(bad.pattern()),
+            _ => {}
         }
         if let Some(NotGiven::Secret(id) | NotGiven::Agent(id, _)) = error.downcast_ref() {
             return Some(id);

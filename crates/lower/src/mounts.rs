@@ -163,6 +163,10 @@ fn target(step: &Step<'_>, text: &str, span: Span) -> Result<String, LowerError>
         return Err(LowerError::new("a mount cannot take the place of the root directory", span)
             .hint("give it a target below `/`"));
     }
+    if full == "/proc" || full.starts_with("/proc/") {
+        return Err(LowerError::new(format!("a mount cannot be at `{full}`: `/proc` is the kernel's"), span)
+            .hint("give it a target elsewhere"));
+    }
     Ok(full)
 }
 

@@ -71,6 +71,8 @@ fn the_caret_is_under_the_word_that_is_wrong() {
         ("FROM base\nRUN --mount=from=base,source=no/such,target=/x a\n", "`/no/such` does not exist", ":2:30"),
         ("FROM base\nRUN --mount=type=secret,id=key,required \\\n  a\n", "the secret `key`", ":2:28"),
         ("FROM base\nRUN --mount=type=ssh,id=git,required a\n", "the SSH agent `git`", ":2:25"),
+        ("FROM base\nCOPY there [ /x/\n", "bad pattern `[`", ":2:12"),
+        ("FROM base\nCOPY --exclude=a[ there /x/\n", "bad pattern `a[`", ":2:16"),
         // Not to be found as it was written.
         ("FROM base\nARG A=nosuch\nCOPY $A /x\n", "`nosuch` does not exist", ":3:1"),
         ("FROM base\nUSER none\nRUN a\n", "user `none` is not in `/etc/passwd`", ":3:1"),
@@ -115,6 +117,7 @@ fn signals_and_missing_programs() {
     assert!(text.contains("/no/such/program") && text.contains("Dockerfile:2"), "{text}");
     let text = error(&kiln, "FROM scratch\nRUN echo\n", 1);
     assert!(text.contains("/bin/sh") && text.contains("Dockerfile:2"), "{text}");
+    assert!(text.contains("hint: the image has no shell"), "{text}");
 }
 
 #[test]

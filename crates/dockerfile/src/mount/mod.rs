@@ -91,7 +91,7 @@ fn split(value: Value<'_>) -> Result<Vec<(usize, usize, String)>> {
             .hint("a field with a comma goes in quotes: --mount='type=bind,\"source=a,b\",target=/x'")
     };
     if source.is_empty() {
-        return Err(fault(0, 0, "`--mount` has no fields"));
+        return Err(fault(0, 0, "`--mount` has no fields").hint("write --mount=type=cache,target=/PATH"));
     }
     let mut fields = Vec::new();
     let mut at = 0;

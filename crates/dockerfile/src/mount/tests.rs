@@ -147,6 +147,16 @@ fn faults() {
             "--mount=type=secret: a secret mount needs an `id` [add id=NAME, and give it: --secret id=NAME,src=FILE]",
         ),
         ("type=secret,id=a,src=b", "--mount=type=secret,id=a,src=b: a secret mount has `id` or `source`, not both"),
+        ("type=ssh,env=x", "x: an ssh mount has no option `env`"),
+        ("type=ssh,mode=x", "x: `mode` cannot be `x`: expected octal digits, such as 0755"),
+        ("type=ssh,required=x", "x: `required` is `true` or `false`, not `x`"),
+        ("type=secret,id=a,required=x", "x: `required` is `true` or `false`, not `x`"),
+        ("type=secret,id=a,mode=x", "x: `mode` cannot be `x`: expected octal digits, such as 0755"),
+        ("type=secret,id=a,uid=-1", "-1: `uid` cannot be `-1`: expected a number"),
+        ("type=tmpfs", "--mount=type=tmpfs: a tmpfs mount needs a target [add target=/PATH]"),
+        ("type=tmpfs,target=/a,size=-1", "-1: `-1` is not a size such as `64m` or `1GiB`"),
+        ("type=", ": there is no mount type `` [types are bind, cache, tmpfs, secret, ssh]"),
+        ("type", "type: mount option `type` needs a value [write type=VALUE]"),
         ("type=secret,id=a,from=b", "b: a secret mount has no option `from`"),
     ] {
         assert_eq!(fault(flag), expected, "{flag}");

@@ -275,13 +275,13 @@ impl Options {
             return Ok(());
         }
         let key = &field.key.value;
-        let error = fault(field.key.span, format!("a {} mount has no option `{key}`", self.kind()));
+        let error = fault(field.key.span, format!("{} mount has no option `{key}`", article(self.kind())));
         Err(if self.kind.is_none() { error.hint(format!("`type={}` must stand before it", kinds[0])) } else { error })
     }
 
     fn refuse<T>(&self, option: &str, value: &Option<(T, Span)>) -> Result<()> {
         match value {
-            Some((_, span)) => Err(fault(*span, format!("a {} mount has no option `{option}`", self.kind()))),
+            Some((_, span)) => Err(fault(*span, format!("{} mount has no option `{option}`", article(self.kind())))),
             None => Ok(()),
         }
     }
@@ -395,4 +395,9 @@ fn number(field: &Field, text: &str, radix: u32) -> Result<u32> {
             ))
         }
     }
+}
+
+/// A type with its article: `an ssh`, but `a bind`.
+fn article(kind: &str) -> String {
+    if kind == "ssh" { format!("an {kind}") } else { format!("a {kind}") }
 }

@@ -180,6 +180,12 @@ fn faults_of_run() {
             "give it a target below `/`",
         ),
         (
+            "FROM a\nWORKDIR /proc\nRUN --mount=type=tmpfs,target=self x\n",
+            "a mount cannot be at `/proc/self`: `/proc` is the kernel's",
+            "--mount=type=tmpfs,target=self",
+            "give it a target elsewhere",
+        ),
+        (
             "FROM a\nRUN --mount=type=cach,target=/c x\n",
             "there is no mount type `cach`",
             "cach",

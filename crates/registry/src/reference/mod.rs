@@ -51,6 +51,8 @@ impl Repository {
     pub fn familiar(&self) -> String {
         match self.name.strip_prefix(OFFICIAL) {
             _ if self.registry != DOCKER_HUB => self.to_string(),
+            // Alone, it would be an image's id.
+            Some(name) if parse::is_id(name) => self.to_string(),
             Some(name) if !name.contains('/') => name.to_owned(),
             // Alone, it would be the name of another registry's repository.
             _ if self.name.split_once('/').is_some_and(|(first, _)| parse::is_registry_like(first)) => self.to_string(),

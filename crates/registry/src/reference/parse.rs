@@ -119,7 +119,7 @@ fn repository(text: &str) -> Result<Repository, ReferenceProblem> {
             return Err(ReferenceProblem::Name(part.to_owned()));
         }
     }
-    if registry == DOCKER_HUB && path.len() == 64 && path.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if registry == DOCKER_HUB && is_id(path) {
         return Err(ReferenceProblem::LooksLikeId);
     }
     let registry = if registry == "index.docker.io" { DOCKER_HUB } else { registry };
@@ -129,6 +129,11 @@ fn repository(text: &str) -> Result<Repository, ReferenceProblem> {
         return Err(ReferenceProblem::TooLong);
     }
     Ok(Repository { registry: registry.to_owned(), name })
+}
+
+/// Whether a name could be a digest without its algorithm.
+pub(super) fn is_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn parse_digest(text: &str) -> Result<Digest, ReferenceProblem> {

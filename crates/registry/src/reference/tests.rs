@@ -51,6 +51,10 @@ fn displays_in_full_and_familiar_and_round_trips() {
         ("docker.io/localhost/c", "docker.io/localhost/c:latest", "docker.io/localhost/c:latest"),
         ("localhost:5000/x", "localhost:5000/x:latest", "localhost:5000/x:latest"),
     ];
+    let id = "b0".repeat(32);
+    let full = format!("docker.io/library/{id}:latest");
+    assert_eq!(Reference::parse(&format!("index.docker.io/{id}")).unwrap().familiar(), full);
+    assert_eq!(Reference::parse(&full).unwrap().to_string(), full);
     for (text, full, familiar) in table {
         let reference = Reference::parse(text).unwrap();
         assert_eq!(reference.to_string(), full);

@@ -49,6 +49,11 @@ impl BadPattern {
     pub(super) fn new(pattern: &str, problem: &'static str) -> Self {
         Self { pattern: pattern.to_owned(), problem }
     }
+
+    /// The pattern as it was written.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
 }
 
 impl Pattern {

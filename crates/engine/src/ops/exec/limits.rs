@@ -35,6 +35,11 @@ pub(crate) fn not_started(what: &str, error: SpawnError) -> EngineError {
             )
         }
         SpawnError::Foreign { program, machine } => foreign::explain(what, program, *machine),
+        SpawnError::Exec { program, .. } if program == "/bin/sh" && error.exit_code() == Some(127) => {
+            EngineError::new(ErrorKind::BuildFailed, message).with_hint(
+                "the image has no shell: write the command as a list, [\"PROGRAM\", \"ARGUMENT\"], or begin with an image that has one",
+            )
+        }
         _ if error.exit_code().is_some() => EngineError::new(ErrorKind::BuildFailed, message),
         _ => EngineError::new(ErrorKind::Internal, message),
     }
