@@ -88,11 +88,13 @@ pub(crate) fn run(dockerfile: &Dockerfile, parsed: &ast::Dockerfile, told: &Told
     let (options, place) = options(dockerfile, parsed, told.build_args)?;
     let options = Options { advice: told.rules == Rules::All, ..options };
     let ignored = told.contexts.ignored();
+    let holds = told.contexts.holds();
     let facts = Facts {
         build_args: told.build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         stages: told.stages.to_vec(),
         source: &dockerfile.text,
         steps: told.steps.to_vec(),
+        context_holds: holds.as_ref().map(|holds| holds as &dyn Fn(&str) -> bool),
         ignored: ignored.as_ref().map(|ignored| ignored as &dyn Fn(&str) -> bool),
     };
     let warnings = rules::check(parsed, &facts, &options);

@@ -16,6 +16,8 @@ pub struct Facts<'a> {
     /// Whether a path of the context is left out of it by the ignore file. `None` when nothing is, or when an exception (`!`) makes
     /// that unanswerable for directories.
     pub ignored: Option<&'a dyn Fn(&str) -> bool>,
+    /// Whether the context has something of this name at its top that is not left out.
+    pub context_holds: Option<&'a dyn Fn(&str) -> bool>,
 }
 
 impl Facts<'_> {
@@ -95,4 +97,24 @@ pub struct CacheFacts {
     pub locked: bool,
     /// The variable that tells the tool the same place, for an `ENV` beside it.
     pub variable: Option<&'static str>,
+}
+
+impl CacheFacts {
+    /// Whether it holds packages of the system.
+    pub(super) fn is_of_system(&self) -> bool {
+        ["/var/cache/", "/var/lib/"].iter().any(|start| self.target.starts_with(start))
+    }
+}
+
+impl CommandFacts {
+    /// The program's name, without the directories of an absolute path.
+    pub(super) fn name(&self) -> &str {
+        let text = self.words.first().and_then(Option::as_deref).unwrap_or_default();
+        if text.starts_with('/') { text.rsplit('/').next().unwrap_or_default() } else { text }
+    }
+
+    /// Its arguments, as far as they are known.
+    pub(super) fn args(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().skip(1).flatten().map(String::as_str)
+    }
 }

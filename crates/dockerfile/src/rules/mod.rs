@@ -106,7 +106,12 @@ pub static RULES: &[&Rule] = &[
     &undefined_arg_in_from::RULE,
     &undefined_var::RULE,
     &workdir_relative_path::RULE,
+    &advice::cache_deleted_in_step::RULE,
     &advice::cache_mount_missing::RULE,
+    &advice::changing_arg_too_early::RULE,
+    &advice::copy_before_dependencies::RULE,
+    &advice::ignore_entry_missing::RULE,
+    &advice::toolchain_in_image::RULE,
 ];
 
 /// Longer Dockerfiles are not linted: nobody wrote them, and some rules compare instructions with each other.

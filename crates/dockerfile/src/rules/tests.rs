@@ -16,7 +16,7 @@ pub(super) fn check_with(rule: &'static Rule, facts: &Facts<'_>, source: &str, e
 fn findings(rule: &'static Rule, facts: &Facts<'_>, source: &str) -> Vec<String> {
     let (dockerfile, errors) = parse(source);
     assert_eq!(errors, [], "{source}");
-    let options = Options { experimental_all: true, ..Options::default() };
+    let options = Options { experimental_all: true, advice: true, ..Options::default() };
     super::check(&dockerfile, facts, &options)
         .into_iter()
         .filter(|warning| warning.rule == rule)

@@ -75,6 +75,13 @@ impl Contexts {
         answers.then_some(|path: &str| rules.judge_from_root(Path::new(path)).is_ignored())
     }
 
+    /// Whether the main context, if it is a directory, has something of this name at its top that is not left out.
+    pub(crate) fn holds(&self) -> Option<impl Fn(&str) -> bool> {
+        let context = self.open.get(MAIN)?;
+        let there = |name: &str| Path::new(&self.main).join(name).symlink_metadata().is_ok();
+        Some(move |name: &str| there(name) && !context.ignore_rules().judge_from_root(Path::new(name)).is_ignored())
+    }
+
     /// A context by the name that the graph gives it.
     pub(crate) fn get(&self, name: &str) -> Result<Output, EngineError> {
         if let Some(tree) = self.tree.as_ref().filter(|_| name == MAIN) {

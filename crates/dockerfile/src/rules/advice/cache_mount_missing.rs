@@ -1,11 +1,11 @@
 //! `CacheMountMissing`
 
+use super::cache_deleted_in_step::deletion;
 use super::edits::{Manner, flag};
-use super::{Finding, Report, Rule, Scope};
+use super::{Finding, Report, Rule, Scope, keyword};
 use crate::ast::{InstructionKind, Pairs};
 use crate::rules::scope::Stage;
 use crate::rules::{CacheFacts, Fix};
-use crate::span::Span;
 
 pub(in crate::rules) static RULE: Rule = Rule {
     name: "CacheMountMissing",
@@ -31,7 +31,10 @@ fn check(scope: &Scope<'_>, report: &mut Report) {
         for (at, instruction) in stage.body.iter().enumerate() {
             let InstructionKind::Run(_) = &instruction.kind else { continue };
             let Some(step) = scope.facts.step(instruction) else { continue };
-            let caches: Vec<&CacheFacts> = step.caches.iter().collect();
+            // What the step deletes itself no mount keeps: that is for CacheDeletedInStep to tell.
+            let deletes = deletion(step).is_some();
+            let caches: Vec<&CacheFacts> =
+                step.caches.iter().filter(|cache| !deletes || !cache.is_of_system()).collect();
             let Some(first) = caches.first() else { continue };
             let before = at.checked_sub(1).map_or(stage.instruction, |before| &stage.body[before]);
             let flags: Vec<String> = caches.iter().filter_map(|cache| flag(cache)).collect();
@@ -48,7 +51,7 @@ fn check(scope: &Scope<'_>, report: &mut Report) {
             let fix = edits.map(|edits| Fix { title: "add cache mounts".to_owned(), edits });
             report.push(Finding {
                 message: format!("`{}` starts without its cache each time", first.command),
-                span: Span::new(instruction.span.start, instruction.keyword.span.end),
+                span: keyword(instruction),
                 hint: Some(hint),
                 fix: fix.filter(|_| !step.in_image),
             });

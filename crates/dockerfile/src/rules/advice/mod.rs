@@ -4,7 +4,49 @@
 //! what steps do, which `lower` tells in [`StepFacts`](super::StepFacts); without that they find nothing. `lower`'s tests prove the
 //! examples, and show what fixes make of many Dockerfiles.
 
+pub(super) mod cache_deleted_in_step;
 pub(super) mod cache_mount_missing;
+pub(super) mod changing_arg_too_early;
+pub(super) mod copy_before_dependencies;
 mod edits;
+pub(super) mod ignore_entry_missing;
+pub(super) mod toolchain_in_image;
 
+use super::scope::Stage;
 use super::{Finding, Report, Rule, Scope};
+use crate::ast::{Instruction, InstructionKind, Source};
+use crate::span::Span;
+
+/// What findings about a whole instruction point at.
+fn keyword(instruction: &Instruction) -> Span {
+    instruction.keyword.span
+}
+
+/// Where an instruction of a stage copies the whole main context, if it does.
+fn copies_everything(scope: &Scope<'_>, stage: &Stage<'_>, at: usize) -> Option<Span> {
+    let sources = match &stage.body[at].kind {
+        InstructionKind::Copy(copy) if copy.from.is_none() && copy.exclude.is_empty() => &copy.sources,
+        InstructionKind::Add(add) if add.exclude.is_empty() => &add.sources,
+        _ => return None,
+    };
+    sources.iter().find_map(|source| {
+        let Source::Path(word) = source else { return None };
+        let expanded = scope.expand(stage, at, word).ok()?;
+        matches!(expanded.text.as_str(), "." | "./" | "/" | "*" | "./*").then_some(word.span)
+    })
+}
+
+/// Whether an instruction names a variable. Whoever looks for it in the environment is not seen.
+fn mentions(instruction: &Instruction, name: &str) -> bool {
+    let heredocs = match &instruction.kind {
+        InstructionKind::Run(run) => &run.heredocs[..],
+        _ => &[],
+    };
+    let mut texts = heredocs.iter().map(|heredoc| heredoc.content.as_str()).chain([instruction.original.as_str()]);
+    texts.any(|text| {
+        text.match_indices(name).any(|(at, _)| {
+            let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            !text[..at].ends_with(inner) && !text[at + name.len()..].starts_with(inner)
+        })
+    })
+}
