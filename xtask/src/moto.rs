@@ -1,4 +1,11 @@
-//! A server that speaks S3's protocol, for the tests of remote caches: `moto_server`, in a Python environment of its own.
+//! A server that speaks S3's protocol, for the tests of remote caches and the benchmark: `moto_server`, in a Python environment of its
+//! own.
+
+#[path = "../../crates/remote/tests/support/moto.rs"]
+#[expect(dead_code, reason = "only the tests write objects themselves")]
+mod server;
+
+pub(crate) use server::{BUCKET, Moto};
 
 use std::process::Command;
 

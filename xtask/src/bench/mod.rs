@@ -17,6 +17,7 @@ mod go_edit;
 mod monolith;
 mod nothing;
 mod pull;
+mod remote_cache;
 mod report;
 mod run;
 mod stages;
@@ -27,6 +28,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::images;
 use crate::kiln::Binary;
+use crate::moto::{self, Moto};
 use crate::namespaces;
 use crate::peers::{BuildKit, Buildah, Builder, Docker, Kiln, PlainGo, Registry, Setting};
 use crate::places::{self, Places};
@@ -43,6 +45,8 @@ const WORKLOADS: &[fn() -> Workload] = &[
     pull::workload,
     stages::workload,
     monolith::workload,
+    remote_cache::cached,
+    remote_cache::unoptimised,
 ];
 
 #[derive(Debug, clap::Args)]
@@ -105,7 +109,18 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     for recipe in [&images::GOLANG, &images::UBUNTU] {
         registry.publish(places, recipe)?;
     }
-    let setting = Setting { folder: folder.clone(), registry: registry.address().to_owned() };
+    let bucket = match workloads.iter().any(|workload| workload.name == remote_cache::CACHED) {
+        true => {
+            moto::ensure(places)?;
+            Moto::start()
+        }
+        false => None,
+    };
+    let setting = Setting {
+        folder: folder.clone(),
+        registry: registry.address().to_owned(),
+        bucket: bucket.as_ref().map(|server| server.address().to_owned()),
+    };
     let mut builders = builders(places, arguments, kiln, &setting)?;
     let mut rows = Vec::new();
     for workload in &workloads {

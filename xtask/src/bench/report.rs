@@ -76,6 +76,7 @@ fn describe(budget: Budget) -> String {
         Budget::OfBuildKitAndGo(part, of_go) => {
             format!("≤ {part} of BuildKit, ≤ {of_go} of go build")
         }
+        Budget::SecondsAndOfBuildKit(seconds, part) => format!("≤ {}, ≤ {part} of BuildKit", duration(seconds)),
         Budget::OfRowAndBuildKit(part, title, of_buildkit) => {
             format!("≤ {part} of “{title}”, ≤ {of_buildkit} of BuildKit")
         }
@@ -90,6 +91,7 @@ fn judge(row: &Measured, rows: &[Measured]) -> Option<bool> {
         Budget::Seconds(seconds) => Some(kiln <= seconds),
         Budget::OfBuildKit(part) => within("BuildKit", part),
         Budget::OfBuildKitAndGo(part, of_go) => Some(within("BuildKit", part)? && within("go build", of_go)?),
+        Budget::SecondsAndOfBuildKit(seconds, part) => Some(kiln <= seconds && within("BuildKit", part)?),
         Budget::OfRowAndBuildKit(part, title, of_buildkit) => {
             let other = rows.iter().find(|other| other.title == title)?;
             Some(kiln <= part * other.median("kiln")? && within("BuildKit", of_buildkit)?)

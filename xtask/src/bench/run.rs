@@ -7,8 +7,9 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::remote_cache;
 use super::workload::{Budget, Row, Start, Workload};
-use crate::peers::{Builder, Job, Output, Sample};
+use crate::peers::{Builder, Job, Output, Sample, Travel};
 use crate::places;
 
 /// A builder that needs longer than this for a round is measured only once in
@@ -112,6 +113,15 @@ impl RowRun<'_> {
                 });
             }
         }
+        if let Start::Elsewhere(place) = self.row.start {
+            for builder in builders.iter_mut() {
+                self.attempt(builder.as_mut(), |builder, job| {
+                    builder.forget()?;
+                    builder.build(&Job { output: Output::Cache, travel: Some(Travel::To(place)), ..job.clone() })?;
+                    Ok(None)
+                });
+            }
+        }
         for round in 0..self.rounds {
             (self.row.change)(self.context, self.first_change + round)?;
             let first = round as usize % builders.len().max(1);
@@ -124,6 +134,12 @@ impl RowRun<'_> {
                         Start::Empty => builder.forget()?,
                         Start::Built => {
                             builder.build(&Job { output: Output::Cache, ..job.clone() })?;
+                        }
+                        Start::Elsewhere(place) => {
+                            builder.forget()?;
+                            builder.build(&remote_cache::bases(job)?)?;
+                            let travel = Some(Travel::From(place));
+                            return builder.build(&Job { travel, ..job.clone() }).map(Some);
                         }
                     }
                     builder.build(job).map(Some)
@@ -154,6 +170,7 @@ impl RowRun<'_> {
             dockerfile: self.workload.dockerfile,
             output: self.row.output,
             no_cache: self.row.no_cache,
+            travel: None,
         };
         match work(builder, &job) {
             Ok(Some(mut sample)) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::peers::Output;
+use crate::peers::{Output, Place};
 
 /// A context and what to measure on it.
 pub(super) struct Workload {
@@ -59,6 +59,9 @@ pub(super) enum Start {
     Empty,
     /// It has built this very context, but not exported it.
     Built,
+    /// It has the base images and nothing else. Another machine has built the context as it was before the row's changes, and left its
+    /// cache at this place.
+    Elsewhere(Place),
 }
 
 /// What kiln must reach.
@@ -70,6 +73,8 @@ pub(super) enum Budget {
     OfBuildKit(f64),
     /// At most these parts of BuildKit's time and of plain `go build`'s.
     OfBuildKitAndGo(f64, f64),
+    /// At most so many seconds, and at most this part of BuildKit's time.
+    SecondsAndOfBuildKit(f64, f64),
     /// At most this part of kiln's own time in the row of that title, and of BuildKit's in this one.
     OfRowAndBuildKit(f64, &'static str, f64),
 }

@@ -88,7 +88,7 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     for recipe in [&images::BUSYBOX, &images::DEBIAN, &images::CONFIGURED, &images::ONBUILD] {
         registry.publish(places, recipe)?;
     }
-    let setting = Setting { folder: folder.clone(), registry: registry.address().to_owned() };
+    let setting = Setting { folder: folder.clone(), registry: registry.address().to_owned(), bucket: None };
     if !Docker::is_installed(places) {
         Docker::install(places)?;
     }

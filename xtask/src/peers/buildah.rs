@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::{Builder, Job, Output, Sample, Setting, timed};
@@ -71,6 +71,9 @@ impl Builder for Buildah {
         let mut command = self.command("build");
         command.args(["--layers", "--runtime", "runc", "--network", "host", "--tag", IMAGE]);
         command.arg("--file").arg(job.dockerfile());
+        if job.travel.is_some() {
+            bail!("caches that travel are measured with Docker's BuildKit");
+        }
         if job.no_cache {
             command.arg("--no-cache");
         }

@@ -88,6 +88,9 @@ impl Builder for BuildKit {
         command.arg("--local").arg(format!("context={}", job.context.display()));
         command.arg("--local").arg(format!("dockerfile={}", job.context.display()));
         command.args(["--opt", &format!("filename={}", job.dockerfile)]);
+        if job.travel.is_some() {
+            bail!("caches that travel are measured with Docker's BuildKit");
+        }
         if job.no_cache {
             command.arg("--no-cache");
         }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::mounts::Mounts;
-use super::{Builder, Job, Output, Sample, Setting, oci_output, timed};
+use super::{Builder, Job, Output, Place, Sample, Setting, Travel, oci_output, timed};
 use crate::debian::{self, files, program};
 use crate::places::{self, Places};
 use crate::process;
@@ -159,6 +159,11 @@ impl Builder for Docker {
         command.args(["--provenance=false", "--file"]).arg(job.dockerfile());
         if job.no_cache {
             command.arg("--no-cache");
+        }
+        match job.travel {
+            None => {}
+            Some(Travel::To(Place::Bucket) | Travel::From(Place::Bucket)) => bail!("its daemon knows no S3"),
+            Some(travel) => drop(command.arg(self.setting.travel("docker", travel)?)),
         }
         command.arg("--output").arg(match job.output {
             Output::Cache => "type=cacheonly".to_owned(),

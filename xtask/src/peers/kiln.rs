@@ -54,6 +54,9 @@ impl Builder for Kiln {
         if job.no_cache {
             command.arg("--no-cache");
         }
+        if let Some(travel) = job.travel {
+            command.arg(self.setting.travel("kiln", travel)?);
+        }
         command.arg("--output").arg(match job.output {
             Output::Cache => "type=cacheonly".to_owned(),
             Output::OciTar => oci_output(&self.setting.output("kiln")),

@@ -16,7 +16,9 @@ pub(crate) mod timed;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+
+use crate::moto::BUCKET;
 
 pub(crate) use buildah::Buildah;
 pub(crate) use buildkit::BuildKit;
@@ -35,6 +37,26 @@ pub(crate) enum Output {
     OciTar,
 }
 
+/// Where a cache is that goes from machine to machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The setting's registry.
+    Registry,
+    /// A directory of the setting's folder.
+    Directory,
+    /// The setting's S3 server.
+    Bucket,
+}
+
+/// What a build does with such a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Travel {
+    /// Leaves one there.
+    To(Place),
+    /// Goes on from what is there.
+    From(Place),
+}
+
 /// One build.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
@@ -43,6 +65,7 @@ pub(crate) struct Job {
     pub(crate) dockerfile: &'static str,
     pub(crate) output: Output,
     pub(crate) no_cache: bool,
+    pub(crate) travel: Option<Travel>,
 }
 
 impl Job {
@@ -74,6 +97,8 @@ pub(crate) struct Setting {
     pub(crate) folder: PathBuf,
     /// `HOST:PORT` of the plain-http registry that mirrors Docker Hub.
     pub(crate) registry: String,
+    /// `HOST:PORT` of an S3 server, where one runs.
+    pub(crate) bucket: Option<String>,
 }
 
 impl Setting {
@@ -84,6 +109,26 @@ impl Setting {
 
     fn log(&self, builder: &str) -> PathBuf {
         self.folder.join(format!("{builder}.log"))
+    }
+
+    /// The option of a build for a cache that travels, in the words that BuildKit's clients and kiln share.
+    fn travel(&self, builder: &str, travel: Travel) -> Result<String> {
+        let (option, place, directory, mode) = match travel {
+            Travel::To(place) => ("--cache-to", place, "dest", ",mode=max"),
+            Travel::From(place) => ("--cache-from", place, "src", ""),
+        };
+        let own = match place {
+            Place::Registry => format!("type=registry,ref={}/cache/{builder}:bench", self.registry),
+            Place::Directory => format!("type=local,{directory}={}", self.own(&format!("{builder}-cache")).display()),
+            Place::Bucket => {
+                let endpoint = self.bucket.as_ref().context("no S3 server")?;
+                format!(
+                    "type=s3,bucket={BUCKET},region=us-east-1,name={builder},endpoint_url=http://{endpoint},\
+                     use_path_style=true,access_key_id=kiln,secret_access_key=kiln"
+                )
+            }
+        };
+        Ok(format!("{option}={own}{mode}"))
     }
 
     fn output(&self, builder: &str) -> PathBuf {
