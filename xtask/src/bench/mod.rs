@@ -47,6 +47,7 @@ const WORKLOADS: &[fn() -> Workload] = &[
     monolith::workload,
     remote_cache::cached,
     remote_cache::unoptimised,
+    remote_cache::monolith,
 ];
 
 #[derive(Debug, clap::Args)]

@@ -43,7 +43,7 @@ pub(super) fn workload() -> Workload {
         dockerfile: "Dockerfile",
         plain_go: true,
         rows: vec![Row {
-            change: |context, round| write_package(context, LEVELS - 1, 0, round),
+            change: edit,
             output: Output::OciTar,
             rounds: 5,
             ..Row::new(title, Budget::OfBuildKitAndGo(0.5, 1.25))
@@ -51,7 +51,7 @@ pub(super) fn workload() -> Workload {
     }
 }
 
-fn prepare(context: &Path) -> Result<()> {
+pub(super) fn prepare(context: &Path) -> Result<()> {
     places::write(&context.join("Dockerfile"), DOCKERFILE)?;
     places::write(&context.join("go.mod"), format!("module {MODULE}\n\ngo 1.25\n"))?;
     for level in 0..LEVELS {
@@ -61,6 +61,11 @@ fn prepare(context: &Path) -> Result<()> {
     }
     write_generated(context)?;
     write_main(context)
+}
+
+/// Edits a leaf.
+pub(super) fn edit(context: &Path, round: u32) -> Result<()> {
+    write_package(context, LEVELS - 1, 0, round)
 }
 
 fn package_dir(context: &Path, level: u64, index: u64) -> PathBuf {

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result};
 
-use super::go_edit;
 use super::workload::{Budget, Row, Start, Workload};
+use super::{go_edit, monolith};
 use crate::peers::{Job, Output, Place};
 use crate::places;
 
@@ -32,6 +32,18 @@ pub(super) fn unoptimised() -> Workload {
         dockerfile: "Dockerfile.baseline",
         plain_go: false,
         rows: vec![row("fresh machine, registry, unoptimized Dockerfile", Place::Registry)],
+    }
+}
+
+pub(super) fn monolith() -> Workload {
+    let title = "fresh machine, registry, monolith of 400 packages";
+    Workload {
+        name: "remote-cache-monolith",
+        prepare: monolith::prepare,
+        dockerfile: "Dockerfile",
+        plain_go: false,
+        // BuildKit's cache has no cache mounts: it compiles everything, as a machine without any cache would.
+        rows: vec![Row { change: monolith::edit, budget: Budget::OfBuildKit(0.25), ..row(title, Place::Registry) }],
     }
 }
 
