@@ -76,8 +76,7 @@ fn an_imported_build_cache_compiles_nothing_and_loses_nothing() {
     let access = Access { client: Client::new(Config::default(), Credentials::none()), stop: Arc::clone(&stop) };
     let location = CacheLocation::Local { directory: at("cache"), tag: "latest".to_owned(), digest: None };
     let cache = connect(&location, &access).expect("a cache");
-    let exported =
-        export_mount(&at("laptop"), &Memo::default(), &Limits::default(), &*cache, &stop).expect("an export");
+    let exported = export_mount(&at("laptop"), Memo::default(), &Limits::default(), &*cache, &stop).expect("an export");
     fs::create_dir(at("runner")).expect("a directory");
     let imported = import_mount(&exported.index, &at("runner"), &*cache, &stop).expect("an import");
 
@@ -91,6 +90,6 @@ fn an_imported_build_cache_compiles_nothing_and_loses_nothing() {
     // What a build on the runner adds is all that the runner sends.
     write("project/one/one.go", "package one\n\nfunc One() int { return 2 }\n");
     assert!(compiled(&go, &project, &at("runner")) <= 2);
-    let again = export_mount(&at("runner"), &imported.memo, &Limits::default(), &*cache, &stop).expect("an export");
+    let again = export_mount(&at("runner"), imported.memo, &Limits::default(), &*cache, &stop).expect("an export");
     assert!(again.sent < exported.sent / 20, "{} of {}", again.sent, exported.sent);
 }

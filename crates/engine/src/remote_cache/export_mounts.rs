@@ -108,7 +108,7 @@ impl Exporting<'_> {
         };
         let memo = self.memo(key, &held);
         let stop = self.build.cancel.flag();
-        let exported = match export_mount(held.path(), &memo, &Limits::default(), self.remote, &stop) {
+        let exported = match export_mount(held.path(), memo, &Limits::default(), self.remote, &stop) {
             Ok(exported) => exported,
             Err(ExportError::Remote(error)) => return Err(error.into()),
             Err(ExportError::Cancelled) => return Err(CacheExportError::Cancelled),

@@ -10,7 +10,7 @@
 use super::chunk::{Chunk, Cutter};
 use super::go::{self, BuildCaches};
 use super::index::Index;
-use super::listing::{self, Item, MAX_ITEMS, MAX_LISTING, MAX_SIZE, What, bytes_path};
+use super::listing::{Encoder, Item, MAX_ITEMS, MAX_LISTING, MAX_SIZE, What, bytes_path};
 use super::memo::{KnownFile, KnownPack, Memo, MemoWriter, PackContent, Stat};
 use super::packing::{Packing, send_packs};
 use super::walk::{Seen, attributes, walk};
@@ -105,35 +105,33 @@ const ATTEMPTS: u32 = 3;
 /// [`ExportError`]. What was sent until then does no harm and spares the next export sending it.
 pub fn export_mount(
     tree: &Path,
-    memo: &Memo,
+    memo: Memo,
     limits: &Limits,
     blobs: &dyn Blobs,
     stop: &AtomicBool,
 ) -> Result<Exported, ExportError> {
     let directory = Directory::new(tree)?;
-    let seen = walk(&directory, stop)?;
-    let go = BuildCaches::find(seen.iter().map(|seen| &seen.item));
-    let mut files = recall(seen, memo, &go);
+    let mut files = Vec::new();
+    walk(&directory, stop, |seen| files.push(Candidate { seen, unread: false, left_out: false }))?;
+    let go = BuildCaches::find(files.iter().map(|file| &file.seen.item));
+    recall(&mut files, &memo, &go);
+    // What it knows of files is in their items now, and is not kept twice.
+    let packs = memo.packs;
     let before = files.len();
     select(&mut files, limits, &go)?;
     let (of_listings, of_files) =
-        present(&memo.packs, blobs, stop)?.into_iter().partition(|pack| pack.content == PackContent::Listing);
-    let (mut known, mut known_listing) = (KnownChunks::new(of_files), KnownChunks::new(of_listings));
-    let (listing, sent) = send_packs(blobs, stop, |packing| {
-        let known = &mut known;
-        let mut reading = Reading { tree: &directory, go: &go, known, packing, cutter: Cutter::of_files(), stop };
-        reading.read_all(&mut files)?;
-        if reading.known.give_up_sparse() {
-            reading.read_all(&mut files)?;
-        }
+        present(packs, blobs, stop)?.into_iter().partition(|pack| pack.content == PackContent::Listing);
+    let ((listing, mut packs), sent) = send_packs(blobs, stop, |packing| {
+        let mut packs = read_files(&mut files, &directory, &go, KnownChunks::new(of_files), packing, stop)?;
         drop_dangling(&mut files);
-        pack_listing(&files, &mut known_listing, packing)
+        let mut known = KnownChunks::new(of_listings);
+        let listing = pack_listing(&files, &mut known, packing)?;
+        packs.extend(known.in_use());
+        Ok((listing, packs))
     })?;
     if stop.load(Ordering::Relaxed) {
         return Err(ExportError::Cancelled);
     }
-    let mut packs = known.in_use();
-    packs.extend(known_listing.in_use());
     let mut new = 0;
     for sent in sent {
         new += if sent.sent == Sent::New { sent.pack.blob.size } else { 0 };
@@ -177,11 +175,12 @@ impl Candidate {
 }
 
 /// Finds what the memo knows of the files, and the times under which they travel.
-fn recall(seen: Vec<Seen>, memo: &Memo, go: &BuildCaches) -> Vec<Candidate> {
+fn recall(files: &mut Vec<Candidate>, memo: &Memo, go: &BuildCaches) {
     let mut known = memo.files();
-    let candidates = seen.into_iter().filter(|seen| !go.has_trim_file(&seen.item.path)).map(|mut seen| {
+    files.retain(|file| !go.has_trim_file(&file.seen.item.path));
+    for Candidate { seen, unread, .. } in files {
         if !matches!(seen.item.what, What::File(_)) {
-            return Candidate { seen, unread: false, left_out: false };
+            continue;
         }
         let file = known.find(&seen.item.path);
         let unchanged = file.as_ref().is_some_and(|file| file.stat == seen.stat);
@@ -196,9 +195,8 @@ fn recall(seen: Vec<Seen>, memo: &Memo, go: &BuildCaches) -> Vec<Candidate> {
             seen.item.what = What::File(file.chunks);
             seen.item.xattrs = file.xattrs;
         }
-        Candidate { seen, unread: !same, left_out: false }
-    });
-    candidates.collect()
+        *unread = !same;
+    }
 }
 
 /// Leaves out what the limits say.
@@ -226,9 +224,28 @@ fn select(files: &mut Vec<Candidate>, limits: &Limits, go: &BuildCaches) -> Resu
 }
 
 /// The packs that are at the place.
-fn present(packs: &[KnownPack], blobs: &dyn Blobs, stop: &AtomicBool) -> Result<Vec<KnownPack>, ExportError> {
-    let there = parallel::map(packs, stop, |pack| blobs.has(&pack.blob).map(|has| has.then(|| pack.clone())))?;
-    Ok(there.into_iter().flatten().collect())
+fn present(mut packs: Vec<KnownPack>, blobs: &dyn Blobs, stop: &AtomicBool) -> Result<Vec<KnownPack>, ExportError> {
+    let mut there = parallel::map(&packs, stop, |pack| blobs.has(&pack.blob))?.into_iter();
+    packs.retain(|_| there.next().unwrap_or(false));
+    Ok(packs)
+}
+
+/// Reads what must be read, and gives the packs that are there and have something in use. What is known of the chunks is gone when the
+/// listing is made: both at once would be most of the memory that an export takes.
+fn read_files(
+    files: &mut Vec<Candidate>,
+    tree: &Directory,
+    go: &BuildCaches,
+    mut known: KnownChunks,
+    packing: &mut Packing<'_>,
+    stop: &AtomicBool,
+) -> Result<Vec<KnownPack>, ExportError> {
+    let mut reading = Reading { tree, go, known: &mut known, packing, cutter: Cutter::of_files(), stop };
+    reading.read_all(files)?;
+    if reading.known.give_up_sparse() {
+        reading.read_all(files)?;
+    }
+    Ok(known.in_use())
 }
 
 /// Reading files into packs.
@@ -327,28 +344,30 @@ fn pack_listing(
     packing: &mut Packing<'_>,
 ) -> Result<Vec<Chunk>, ExportError> {
     packing.turn_to(PackContent::Listing)?;
-    let bytes = listing::encode(files.iter().map(|file| &file.seen.item));
-    if bytes.len() as u64 > MAX_LISTING {
+    let bytes = || Encoder::new(files.iter().map(|file| &file.seen.item));
+    let mut cutter = Cutter::of_listings();
+    let (mut chunks, mut size) = (Vec::new(), 0);
+    cutter
+        .cut(bytes(), |chunk, _| {
+            size += u64::from(chunk.size);
+            chunks.push(chunk);
+            Ok::<(), io::Error>(())
+        })
+        .map_err(ExportError::Pack)?;
+    if size > MAX_LISTING {
         return Err(ExportError::TooMany);
     }
-    let mut chunks = Vec::new();
-    let take = |chunk, _: &[u8]| {
-        chunks.push(chunk);
-        Ok::<(), io::Error>(())
-    };
-    Cutter::of_listings().cut(&bytes[..], take).map_err(ExportError::Pack)?;
     for chunk in chunks.iter().filter(|chunk| known.has(chunk)).copied().collect::<Vec<_>>() {
         known.note_use(&chunk);
     }
     known.give_up_sparse();
-    let mut rest = &bytes[..];
-    for chunk in &chunks {
-        let (piece, after) = rest.split_at(chunk.size as usize);
-        rest = after;
-        if known.note_use(chunk) {
-            packing.add(*chunk, piece)?;
-        }
-    }
+    let sent = cutter.cut(bytes(), |chunk, bytes| {
+        if known.note_use(&chunk) { packing.add(chunk, bytes).map_err(Halt::Export) } else { Ok(()) }
+    });
+    sent.map_err(|halt| match halt {
+        Halt::Export(error) => error,
+        Halt::Read(error) => ExportError::Pack(error),
+    })?;
     Ok(chunks)
 }
 
@@ -372,7 +391,7 @@ fn drop_dangling(files: &mut Vec<Candidate>) {
 }
 
 fn remember(files: Vec<Candidate>, packs: Vec<KnownPack>) -> Memo {
-    let mut memo = MemoWriter::default();
+    let mut memo = MemoWriter::of(files.len());
     for Candidate { seen: Seen { item, stat }, .. } in files {
         if let What::File(chunks) = item.what {
             memo.add(&item.path, KnownFile { stat, recorded: item.mtime, xattrs: item.xattrs, chunks });

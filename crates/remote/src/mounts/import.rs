@@ -193,15 +193,15 @@ impl Fetching<'_> {
 
 /// What the next export is to know.
 fn remember(into: &Path, items: Vec<Item>, packs: Vec<KnownPack>, stop: &AtomicBool) -> Result<Memo, ImportError> {
-    let mut memo = MemoWriter::default();
-    let mut stats = walk(&Directory::new(into)?, stop)?.into_iter().peekable();
-    for item in items {
-        while stats.next_if(|seen| seen.item.path < item.path).is_some() {}
-        if let What::File(chunks) = item.what
-            && let Some(seen) = stats.next_if(|seen| seen.item.path == item.path)
+    let mut memo = MemoWriter::of(items.len());
+    let mut items = items.into_iter().peekable();
+    walk(&Directory::new(into)?, stop, |seen| {
+        while items.next_if(|item| item.path < seen.item.path).is_some() {}
+        if let Some(item) = items.next_if(|item| item.path == seen.item.path)
+            && let What::File(chunks) = item.what
         {
             memo.add(&item.path, KnownFile { stat: seen.stat, recorded: item.mtime, xattrs: item.xattrs, chunks });
         }
-    }
+    })?;
     Ok(memo.finish(packs))
 }

@@ -10,6 +10,7 @@ use super::chunk::{Chunk, MAX_CHUNK};
 use kiln_layer::{Meta, Time, is_file_attribute};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -97,12 +98,23 @@ impl Item {
     }
 }
 
-/// The bytes of a listing.
-pub(crate) fn encode<'a>(items: impl IntoIterator<Item = &'a Item>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut paths = PathWriter::default();
-    for item in items {
-        let (shared, rest) = paths.write(&item.path);
+/// The bytes of a listing, made as they are read: all of them at once would be a good part of what an export may take.
+pub(crate) struct Encoder<I> {
+    items: I,
+    paths: PathWriter,
+    line: Vec<u8>,
+    /// How much of the line has been read.
+    read: usize,
+}
+
+impl<'a, I: Iterator<Item = &'a Item>> Encoder<I> {
+    /// Of these items, in their order.
+    pub(crate) fn new(items: I) -> Self {
+        Self { items, paths: PathWriter::default(), line: Vec::new(), read: 0 }
+    }
+
+    fn encode(&mut self, item: &Item) {
+        let (shared, rest) = self.paths.write(&item.path);
         let line = Line {
             shared,
             rest,
@@ -113,9 +125,24 @@ pub(crate) fn encode<'a>(items: impl IntoIterator<Item = &'a Item>) -> Vec<u8> {
             mtime: (item.mtime.secs, item.mtime.nanos),
             xattrs: item.xattrs.clone(),
         };
-        bytes = postcard::to_extend(&line, bytes).expect("an item is plain data");
+        let mut bytes = std::mem::take(&mut self.line);
+        bytes.clear();
+        self.line = postcard::to_extend(&line, bytes).expect("an item is plain data");
+        self.read = 0;
     }
-    bytes
+}
+
+impl<'a, I: Iterator<Item = &'a Item>> Read for Encoder<I> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.read == self.line.len() {
+            let Some(item) = self.items.next() else { return Ok(0) };
+            self.encode(item);
+        }
+        let length = buffer.len().min(self.line.len() - self.read);
+        buffer[..length].copy_from_slice(&self.line[self.read..self.read + length]);
+        self.read += length;
+        Ok(length)
+    }
 }
 
 /// The items of a listing.
@@ -221,6 +248,12 @@ impl PathReader {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn encode(items: &[Item]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Encoder::new(items.iter()).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
 
     fn item(path: &str, what: What) -> Item {
         let mtime = Time { secs: -5, nanos: 999_999_999 };

@@ -195,7 +195,15 @@ pub(crate) struct MemoWriter {
     paths: PathWriter,
 }
 
+/// What a file's line has, about: room for all lines at once spares copies of what is there already, and what is not used is not in memory.
+const LINE: usize = 128;
+
 impl MemoWriter {
+    /// For so many files.
+    pub(crate) fn of(files: usize) -> Self {
+        Self { files: Vec::with_capacity(files * LINE), ..Self::default() }
+    }
+
     pub(crate) fn add(&mut self, path: &Path, file: KnownFile) {
         let (shared, rest) = self.paths.write(path);
         let KnownFile { stat, recorded, xattrs, chunks } = file;
@@ -203,7 +211,8 @@ impl MemoWriter {
         self.files = postcard::to_extend(&line, std::mem::take(&mut self.files)).expect("a memo is plain data");
     }
 
-    pub(crate) fn finish(self, packs: Vec<KnownPack>) -> Memo {
+    pub(crate) fn finish(mut self, packs: Vec<KnownPack>) -> Memo {
+        self.files.shrink_to_fit();
         Memo { packs, files: self.files }
     }
 }

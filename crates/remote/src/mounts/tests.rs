@@ -2,7 +2,7 @@
 
 use super::chunk::Chunk;
 use super::index::Index;
-use super::listing::{Item, What, encode};
+use super::listing::{Encoder, Item, What};
 use super::memo::MemoWriter;
 use super::pack::PackBuilder;
 use super::testing::{Memory, noise};
@@ -13,6 +13,7 @@ use kiln_layer::Time;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::{self, FileTimes};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -28,7 +29,7 @@ fn directory() -> TempDir {
 }
 
 fn export(tree: &TempDir, memo: &Memo, blobs: &Memory) -> Exported {
-    export_mount(tree.path(), memo, &NO_LIMITS, blobs, &GOING).unwrap()
+    export_mount(tree.path(), memo.clone(), &NO_LIMITS, blobs, &GOING).unwrap()
 }
 
 fn import(index: &BlobRef, blobs: &Memory) -> (TempDir, Imported) {
@@ -285,7 +286,7 @@ fn go_cache(ages: &[u64]) -> TempDir {
 fn go_finds_nothing_to_delete_in_an_imported_cache() {
     let (tree, blobs) = (go_cache(&[0, 3, 7, 13, 20]), Memory::default());
     let limits = Limits { max_age: Some(Duration::from_secs(14 * 24 * 3600)), max_size: None };
-    let exported = export_mount(tree.path(), &Memo::default(), &limits, &blobs, &GOING).unwrap();
+    let exported = export_mount(tree.path(), Memo::default(), &limits, &blobs, &GOING).unwrap();
     assert_eq!(exported.left_out, 2, "the entry of 20 days");
     let (into, imported) = import(&exported.index, &blobs);
     let age =
@@ -301,7 +302,7 @@ fn go_finds_nothing_to_delete_in_an_imported_cache() {
     let used = into.path().join("0d/0d00-d");
     set_mtime(&used, SystemTime::now());
     let limits = Limits { max_age: Some(Duration::from_secs(6 * 24 * 3600)), ..limits };
-    let second = export_mount(into.path(), &imported.memo, &limits, &blobs, &GOING).unwrap();
+    let second = export_mount(into.path(), imported.memo, &limits, &blobs, &GOING).unwrap();
     assert_eq!(second.left_out, 3, "0700-a, 0700-d and 0d00-a");
     let (last, _) = import(&second.index, &blobs);
     assert!(last.path().join("0d/0d00-d").exists() && !last.path().join("0d/0d00-a").exists());
@@ -311,13 +312,13 @@ fn go_finds_nothing_to_delete_in_an_imported_cache() {
 fn a_go_cache_is_cut_to_size_and_others_are_refused() {
     let (tree, blobs) = (go_cache(&[1, 2, 3, 4, 5, 6]), Memory::default());
     let limits = Limits { max_age: None, max_size: Some(45_000) };
-    let exported = export_mount(tree.path(), &Memo::default(), &limits, &blobs, &GOING).unwrap();
+    let exported = export_mount(tree.path(), Memo::default(), &limits, &blobs, &GOING).unwrap();
     let (into, _) = import(&exported.index, &blobs);
     assert_eq!(exported.left_out, 8);
     assert!(into.path().join("01/0100-a").exists() && into.path().join("02/0200-d").exists());
     let other = directory();
     fs::write(other.path().join("large"), noise(50_000, 1)).unwrap();
-    let error = export_mount(other.path(), &Memo::default(), &limits, &blobs, &GOING).unwrap_err();
+    let error = export_mount(other.path(), Memo::default(), &limits, &blobs, &GOING).unwrap_err();
     assert_eq!(error.to_string(), "it has 50000 bytes, more than 45000");
 }
 
@@ -335,7 +336,8 @@ fn forge(items: &[Item], contents: &[&[u8]], blobs: &Memory) -> BlobRef {
         }
         put(builder.encode().unwrap().1)
     };
-    let listing = encode(items);
+    let mut listing = Vec::new();
+    Encoder::new(items.iter()).read_to_end(&mut listing).unwrap();
     let packs = vec![pack(contents), pack(contents)];
     put(Index::new((0, 0), vec![Chunk::of(&listing)], vec![pack(&[&listing])], packs).encode())
 }

@@ -1,4 +1,5 @@
-//! Everything in a tree that may be in use: what is seen in one pass, files without their contents.
+//! Everything in a tree that may be in use: what is seen in one pass, files without their contents. Each item goes to the caller as soon
+//! as it is seen, since a list of them all is most of the memory that an export takes.
 
 use super::listing::{Item, What, Xattr};
 use super::memo::Stat;
@@ -15,13 +16,12 @@ pub(crate) struct Seen {
     pub(crate) stat: Stat,
 }
 
-/// Walks a tree in the order of the paths. Sockets, pipes and devices are passed over, and what vanishes meanwhile. Ends early once `stop`
-/// is true.
+/// Walks a tree in the order of the paths, and gives each item to `take`. Sockets, pipes and devices are passed over, and what vanishes
+/// meanwhile. Ends early once `stop` is true.
 ///
 /// # Errors
 /// What the system refuses.
-pub(crate) fn walk(tree: &Directory, stop: &AtomicBool) -> Result<Vec<Seen>, TreeError> {
-    let mut seen = Vec::new();
+pub(crate) fn walk(tree: &Directory, stop: &AtomicBool, mut take: impl FnMut(Seen)) -> Result<(), TreeError> {
     let mut links: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut levels = vec![(PathBuf::new(), tree.children(Path::new(""))?.into_iter())];
     while let Some((above, rest)) = levels.last_mut() {
@@ -58,9 +58,9 @@ pub(crate) fn walk(tree: &Directory, stop: &AtomicBool) -> Result<Vec<Seen>, Tre
             links.insert((entry.dev, entry.ino), path.clone());
         }
         let Entry { mode, uid, gid, mtime, .. } = entry;
-        seen.push(Seen { stat: Stat::of(&entry), item: Item { path, what, mode, uid, gid, mtime, xattrs } });
+        take(Seen { stat: Stat::of(&entry), item: Item { path, what, mode, uid, gid, mtime, xattrs } });
     }
-    Ok(seen)
+    Ok(())
 }
 
 /// The extended attributes of what is at `path`.
