@@ -1,5 +1,7 @@
-//! A real `dockerd` as the judge of `type=docker` and `type=oci` archives and of `--load`: the program runs from there.
+//! A real `dockerd` as the judge of `type=docker` and `type=oci` archives, of `--load`, and of what a registry got: the program runs from
+//! there.
 
+use crate::docker_registry::{DockerRegistry, Setup};
 use crate::support::{Kiln, Ran, has_program};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -101,6 +103,57 @@ fn a_running_daemon_gets_what_it_lacks() {
     let output = "type=docker,compression=gzip,name=loaded:1";
     Ran::of(kiln.build_command(["-o", output]).env("DOCKER_HOST", &dockerd.socket)).succeeds();
     assert_eq!(said(), "compressed\n");
+}
+
+/// Prints the types of what is stated of the image `$1` in a registry, each after it was found to be what its descriptor says, and about
+/// the image of the index's only platform. `$2` is an empty directory.
+const STATED: &str = r#"
+set -eu
+image=$1 dir=$2
+inspect() { skopeo inspect --raw --tls-verify=false "docker://$1"; }
+is() { test "sha256:$(sha256sum < "$1" | cut -d' ' -f1)" = "$2"; }
+inspect "$image" > "$dir/index"
+subject=$(jq -er '.manifests[] | select(.platform.os == "linux") | .digest' "$dir/index")
+inspect "${image%:*}@$subject" > "$dir/manifest"
+is "$dir/manifest" "$subject"
+attestation=$(jq -er --arg subject "$subject" '.manifests[] | select(
+    .platform == {"architecture": "unknown", "os": "unknown"}
+    and .annotations["vnd.docker.reference.type"] == "attestation-manifest"
+    and .annotations["vnd.docker.reference.digest"] == $subject) | .digest' "$dir/index")
+inspect "${image%:*}@$attestation" > "$dir/attestation"
+is "$dir/attestation" "$attestation"
+skopeo --insecure-policy copy --quiet --all --src-tls-verify=false "docker://$image" "dir:$dir/copy"
+jq -er '.layers[] | select(.mediaType == "application/vnd.in-toto+json")
+    | .digest + " " + .annotations["in-toto.io/predicate-type"]' "$dir/attestation" > "$dir/statements"
+while read -r digest predicate; do
+    is "$dir/copy/${digest#sha256:}" "$digest"
+    jq -e --arg predicate "$predicate" --arg subject "${subject#sha256:}" '.predicateType == $predicate
+        and (.subject | length > 0) and all(.subject[]; .digest.sha256 == $subject)' "$dir/copy/${digest#sha256:}" > "$dir/judged"
+    echo "$predicate"
+done < "$dir/statements"
+"#;
+
+#[test]
+fn a_push_with_attestations_is_pulled_and_runs() {
+    let Some(kiln) = with_docker() else { return };
+    if !["skopeo", "jq"].into_iter().all(has_program) {
+        return;
+    }
+    let Some(registry) = DockerRegistry::start(Setup::default()) else { return };
+    kiln.write("greeting", "hello from a registry\n").write(
+        "Dockerfile",
+        "FROM base\nCOPY greeting /greeting\nRUN echo made > /made\nCMD [\"cat\", \"/greeting\", \"/made\"]\n",
+    );
+    let image = format!("{}/team/app:1", registry.address());
+    kiln.build(["-t", &image, "--push", "--provenance=mode=max", "--sbom=true"]).succeeds();
+    let directory = kiln.path("stated");
+    std::fs::create_dir(&directory).expect("a directory");
+    let stated = Ran::of(Command::new("sh").args(["-c", STATED, "stated", &image]).arg(&directory));
+    stated.succeeds().stdout_is("https://slsa.dev/provenance/v1\nhttps://spdx.dev/Document\n");
+
+    let dockerd = Dockerd::start(&kiln.path(""));
+    dockerd.succeeds(&["pull", "--quiet", &image]);
+    assert_eq!(dockerd.succeeds(&["run", "--rm", "--network=host", &image]), "hello from a registry\nmade\n");
 }
 
 #[test]
