@@ -1,5 +1,27 @@
 //! File content that is the same in every run: pseudo-random, never random.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// The unit in which content does and does not compress.
+const BLOCK: usize = 64 * 1024;
+
+/// Writes a file of which every second block does not compress: so many times the same `mebibytes`, which are more than any compressor looks
+/// back.
+pub(super) fn write_half_compressible(path: &Path, mebibytes: usize, times: usize) -> Result<()> {
+    let mut generator = Generator::new(512);
+    let mut content = Vec::with_capacity(mebibytes << 20);
+    while content.len() < mebibytes << 20 {
+        content.extend(generator.bytes(BLOCK));
+        content.extend(generator.text(BLOCK));
+    }
+    let written = File::create(path).and_then(|mut file| (0..times).try_for_each(|_| file.write_all(&content)));
+    written.with_context(|| format!("cannot write `{}`", path.display()))
+}
+
 /// A xorshift generator; good enough to be incompressible.
 pub(super) struct Generator(u64);
 

@@ -5,11 +5,13 @@
 //! hits all of them; [`report`] prints medians, ratios and budgets. The budgets
 //! are those of `ARCHITECTURE.md`.
 //!
-//! [`auto_cache`] compares kiln with itself instead: with and without the caches that it gives to steps.
+//! [`auto_cache`] compares kiln with itself instead: with and without the caches that it gives to steps. [`big_layer`] measures the memory
+//! that it takes for a layer of 2 GiB.
 //!
 //! The whole benchmark runs again inside [`namespaces`] of its own.
 
 mod auto_cache;
+mod big_layer;
 mod content;
 mod context;
 mod export;
@@ -52,7 +54,7 @@ const WORKLOADS: &[fn() -> Workload] = &[
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The workloads to run [default: all but auto-cache]; an unknown name lists them
+    /// The workloads to run [default: all but auto-cache and big-layer]; an unknown name lists them
     workloads: Vec<String>,
     /// Set up the peers that this machine lacks: Docker's BuildKit and buildah
     #[arg(long)]
@@ -85,7 +87,7 @@ impl Arguments {
         for name in &self.workloads {
             if !all.iter().any(|workload| workload.name == name) {
                 let names: Vec<_> = all.iter().map(|workload| workload.name).chain(auto_cache::names()).collect();
-                bail!("no workload `{name}`\nhint: there are {}", names.join(", "));
+                bail!("no workload `{name}`\nhint: there are {}, {}", names.join(", "), big_layer::NAME);
             }
         }
         let wanted =
@@ -97,6 +99,9 @@ impl Arguments {
 pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     if arguments.workloads.iter().any(|name| auto_cache::is_name(name)) {
         return auto_cache::run(places, arguments);
+    }
+    if arguments.names(big_layer::NAME) {
+        return big_layer::run(places, arguments);
     }
     let workloads = arguments.workloads()?;
     if !namespaces::inside() {

@@ -9,7 +9,7 @@ use super::run::Measured;
 use super::workload::Budget;
 
 /// Peak memory of any row, in MiB.
-const MEMORY_BUDGET: f64 = 150.0;
+pub(super) const MEMORY_BUDGET: f64 = 150.0;
 
 /// Every sample, with the builders' versions.
 pub(super) fn json(versions: &[String], rows: &[Measured]) -> Result<String> {

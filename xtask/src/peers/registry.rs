@@ -24,9 +24,13 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts the registry on a free port; its storage outlives it.
     pub(crate) fn start(places: &Places, folder: &Path) -> Result<Self> {
+        Self::with_storage(folder, places.cache.join("registry"))
+    }
+
+    /// Starts it with a storage of the caller's.
+    pub(crate) fn with_storage(folder: &Path, storage: PathBuf) -> Result<Self> {
         let needs = [program("docker-registry", "docker-registry"), program("skopeo", "skopeo")];
         debian::ensure("a local registry", &needs)?;
-        let storage = places.cache.join("registry");
         places::make(&storage)?;
         let listener = TcpListener::bind("127.0.0.1:0").context("no free port")?;
         let address = listener.local_addr()?.to_string();
