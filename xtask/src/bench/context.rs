@@ -16,6 +16,7 @@ pub(super) fn workload() -> Workload {
         name: "context",
         prepare,
         dockerfile: "Dockerfile",
+        mended: false,
         plain_go: false,
         rows: vec![
             Row { start: Start::Empty, rounds: 3, ..Row::new("30,000 files: first", Budget::OfBuildKit(0.3)) },

@@ -17,6 +17,7 @@ pub(super) fn workload() -> Workload {
         name: "export",
         prepare,
         dockerfile: "Dockerfile",
+        mended: false,
         plain_go: false,
         rows: vec![Row {
             start: Start::Built,

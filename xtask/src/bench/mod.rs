@@ -42,6 +42,7 @@ const WORKLOADS: &[fn() -> Workload] = &[
     steps::workload,
     go_edit::cached,
     go_edit::unoptimised,
+    go_edit::fixed,
     context::workload,
     export::workload,
     pull::workload,

@@ -41,6 +41,7 @@ pub(super) fn workload() -> Workload {
         name: "monolith",
         prepare,
         dockerfile: "Dockerfile",
+        mended: false,
         plain_go: true,
         rows: vec![Row {
             change: edit,

@@ -8,6 +8,7 @@ pub(super) fn workload() -> Workload {
         name: "nothing",
         prepare: go_edit::prepare,
         dockerfile: "Dockerfile.cached",
+        mended: false,
         plain_go: false,
         rows: vec![Row { rounds: 11, ..Row::new("nothing changed", Budget::Seconds(0.020)) }],
     }

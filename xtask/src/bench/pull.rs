@@ -13,6 +13,7 @@ pub(super) fn workload() -> Workload {
             places::write(&context.join("Dockerfile"), dockerfile)
         },
         dockerfile: "Dockerfile",
+        mended: false,
         plain_go: false,
         rows: vec![Row { start: Start::Empty, rounds: 3, ..Row::new(title, Budget::OfBuildKit(0.5)) }],
     }

@@ -20,6 +20,7 @@ pub(super) fn cached() -> Workload {
         name: CACHED,
         prepare: go_edit::prepare,
         dockerfile: "Dockerfile.cached",
+        mended: false,
         plain_go: false,
         rows: vec![registry, directory, bucket],
     }
@@ -30,6 +31,7 @@ pub(super) fn unoptimised() -> Workload {
         name: "remote-cache-unoptimized",
         prepare: go_edit::prepare,
         dockerfile: "Dockerfile.baseline",
+        mended: false,
         plain_go: false,
         rows: vec![row("fresh machine, registry, unoptimized Dockerfile", Place::Registry)],
     }
@@ -41,6 +43,7 @@ pub(super) fn monolith() -> Workload {
         name: "remote-cache-monolith",
         prepare: monolith::prepare,
         dockerfile: "Dockerfile",
+        mended: false,
         plain_go: false,
         // BuildKit's cache has no cache mounts: it compiles everything, as a machine without any cache would.
         rows: vec![Row { change: monolith::edit, budget: Budget::OfBuildKit(0.25), ..row(title, Place::Registry) }],

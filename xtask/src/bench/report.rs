@@ -80,6 +80,9 @@ fn describe(budget: Budget) -> String {
         Budget::OfRowAndBuildKit(part, title, of_buildkit) => {
             format!("≤ {part} of “{title}”, ≤ {of_buildkit} of BuildKit")
         }
+        Budget::BothOfBuildKitInRow(part, title) => {
+            format!("both ≥ {:.0}× faster than BuildKit in “{title}”", 1.0 / part)
+        }
     }
 }
 
@@ -95,6 +98,10 @@ fn judge(row: &Measured, rows: &[Measured]) -> Option<bool> {
         Budget::OfRowAndBuildKit(part, title, of_buildkit) => {
             let other = rows.iter().find(|other| other.title == title)?;
             Some(kiln <= part * other.median("kiln")? && within("BuildKit", of_buildkit)?)
+        }
+        Budget::BothOfBuildKitInRow(part, title) => {
+            let allowed = part * rows.iter().find(|other| other.title == title)?.median("BuildKit")?;
+            Some(kiln <= allowed && row.median("BuildKit")? <= allowed)
         }
     }
 }
@@ -177,6 +184,15 @@ mod tests {
         for (budget, expected) in table {
             let rows = [row("row", budget, &[("kiln", 0.01), ("BuildKit", 0.1)])];
             assert_eq!(judge(&rows[0], &rows), expected, "{budget:?}");
+        }
+        for (slow, expected) in [(1.3, Some(true)), (1.1, Some(false))] {
+            let budget = Budget::BothOfBuildKitInRow(1.0 / 12.0, "slow");
+            let rows = [
+                row("slow", Budget::Seconds(1.0), &[("kiln", 0.01), ("BuildKit", slow)]),
+                row("mended", budget, &[("kiln", 0.01), ("BuildKit", 0.1)]),
+            ];
+            assert_eq!(judge(&rows[1], &rows), expected, "{slow}");
+            assert_eq!(judge(&rows[1], &rows[1..]), None);
         }
         let alone = [row("row", Budget::OfBuildKit(0.5), &[("kiln", 0.01)])];
         assert_eq!(judge(&alone[0], &alone), None);

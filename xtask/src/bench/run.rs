@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::remote_cache;
@@ -71,6 +71,9 @@ pub(super) fn workload(
     let context = folder.join("contexts").join(workload.name);
     places::make_empty(&context)?;
     (workload.prepare)(&context)?;
+    if workload.mended {
+        mend(builders, &context.join(workload.dockerfile))?;
+    }
     let mut measured = Vec::new();
     for (index, row) in workload.rows.iter().enumerate() {
         eprintln!("{}: {}", workload.name, row.title);
@@ -92,6 +95,16 @@ pub(super) fn workload(
     }
     places::remove(&context)?;
     Ok(measured)
+}
+
+/// Has the builder that can do so mend a Dockerfile.
+fn mend(builders: &[Box<dyn Builder>], dockerfile: &Path) -> Result<()> {
+    for builder in builders {
+        if builder.mend(dockerfile)? {
+            return Ok(());
+        }
+    }
+    bail!("only kiln mends Dockerfiles\nhint: `--only` has to name it, too");
 }
 
 struct RowRun<'a> {
@@ -223,7 +236,14 @@ mod tests {
         let mut row = Row::new("row", Budget::Seconds(1.0));
         row.start = start;
         row.rounds = 3;
-        Workload { name: "fake", prepare: |_| Ok(()), dockerfile: "Dockerfile", plain_go: false, rows: vec![row] }
+        Workload {
+            name: "fake",
+            prepare: |_| Ok(()),
+            dockerfile: "Dockerfile",
+            mended: false,
+            plain_go: false,
+            rows: vec![row],
+        }
     }
 
     fn measure(start: Start, fakes: Vec<Fake>) -> Measured {

@@ -16,6 +16,7 @@ pub(super) fn workload() -> Workload {
         name: "stages",
         prepare,
         dockerfile: "Dockerfile",
+        mended: false,
         plain_go: false,
         rows: vec![Row { no_cache: true, rounds: 3, ..Row::new(title, Budget::Seconds(1.3)) }],
     }

@@ -16,6 +16,7 @@ pub(super) fn workload() -> Workload {
         name: "steps",
         prepare,
         dockerfile: "Dockerfile",
+        mended: false,
         plain_go: false,
         rows: vec![Row { no_cache: true, parts: STEPS, ..Row::new(title, Budget::Seconds(0.010)) }],
     }

@@ -13,6 +13,8 @@ pub(super) struct Workload {
     /// Fills an empty folder with the context and its Dockerfile.
     pub(super) prepare: fn(&Path) -> Result<()>,
     pub(super) dockerfile: &'static str,
+    /// Whether `kiln check --fix` mends the Dockerfile before all else.
+    pub(super) mended: bool,
     /// Whether plain `go build` can do this work too.
     pub(super) plain_go: bool,
     pub(super) rows: Vec<Row>,
@@ -77,4 +79,6 @@ pub(super) enum Budget {
     SecondsAndOfBuildKit(f64, f64),
     /// At most this part of kiln's own time in the row of that title, and of BuildKit's in this one.
     OfRowAndBuildKit(f64, &'static str, f64),
+    /// At most this part of BuildKit's time in the row of that title, and BuildKit's own time in this one too.
+    BothOfBuildKitInRow(f64, &'static str),
 }

@@ -1,9 +1,9 @@
 //! kiln itself, with a store of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use super::{Builder, Job, Output, Sample, Setting, oci_output, timed};
 use crate::kiln::Binary;
@@ -62,6 +62,16 @@ impl Builder for Kiln {
             Output::OciTar => oci_output(&self.setting.output("kiln")),
         });
         timed::run(command.arg(&job.context), &self.setting.log("kiln"))
+    }
+
+    fn mend(&self, dockerfile: &Path) -> Result<bool> {
+        let before = places::read(dockerfile)?;
+        // Its exit code says whether something is left that only people can mend.
+        let _ = self.command().args(["check", "--fix"]).arg(dockerfile).output().context("cannot run kiln")?;
+        if places::read(dockerfile)? == before {
+            bail!("`kiln check --fix` left `{}` as it was", dockerfile.display());
+        }
+        Ok(true)
     }
 
     fn forget(&mut self) -> Result<()> {

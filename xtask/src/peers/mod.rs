@@ -85,6 +85,11 @@ pub(crate) trait Builder {
     /// Runs one build to its end.
     fn build(&mut self, job: &Job) -> Result<Sample>;
 
+    /// Mends a Dockerfile in its place; `false` if this builder has nothing for that.
+    fn mend(&self, _dockerfile: &Path) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Empties the builder's caches and images, as on a fresh machine. Not
     /// measured.
     fn forget(&mut self) -> Result<()>;
