@@ -5,7 +5,7 @@ use kiln_dockerfile::rules::{self, Facts, Options as Rules, RULES, Rule, Warning
 use kiln_dockerfile::{parse, parse_strict};
 use kiln_lower::{ImageConfig, Options};
 
-fn images() -> Images {
+pub(crate) fn images() -> Images {
     Images::with(&[(
         "docker.io/library/golang:1.25",
         r#"{"config": {"Env": ["PATH=/usr/local/go/bin:/usr/bin:/bin", "GOPATH=/go"]}}"#,
@@ -22,7 +22,7 @@ fn findings(text: &str, images: &Images) -> Vec<Warning> {
     rules::check(&parsed, &facts, &options).into_iter().filter(|warning| warning.rule.own).collect()
 }
 
-fn mended(text: &str, images: &Images) -> fix::Settled {
+pub(crate) fn mended(text: &str, images: &Images) -> fix::Settled {
     fix::settle(text, |text| {
         let offered = findings(text, images).into_iter().filter_map(|found| Some((found.rule.name, found.fix?)));
         Ok::<_, std::convert::Infallible>(offered.collect())
@@ -35,7 +35,7 @@ fn config(text: &str, images: &Images) -> ImageConfig {
 }
 
 /// Checks that it is still a Dockerfile of the same image, in which nothing is left to mend.
-fn sound(before: &str, after: &str, images: &Images) {
+pub(crate) fn sound(before: &str, after: &str, images: &Images) {
     assert_eq!(parse(after).1, [], "{after}");
     assert_eq!(config(before, images), config(after, images), "{after}");
     assert_eq!(mended(after, images).text, after, "mending is done once");
@@ -154,6 +154,30 @@ const CASES: &[(&str, &str)] = &[
     (
         "apt, emptied",
         "FROM debian AS b\nRUN apt-get update && apt-get install -y gcc && rm -rf /var/lib/apt/lists/*\nRUN gcc -o /x /x.c\nFROM debian\nCOPY --from=b /x /\n",
+    ),
+    (
+        "apt, twice",
+        "FROM ubuntu:24.04 AS b\n# Tools\nRUN apt-get update \\\n    && apt-get install -y gcc \\\n    && rm -rf /var/lib/apt/lists/*\nRUN apt-get update && rm -rf /var/lib/apt/lists/* && true\nFROM b AS c\nRUN apt update && apt install -y make\nFROM debian\nCOPY --from=c /x /\n",
+    ),
+    (
+        "apt, with a comment",
+        "FROM debian AS b\nRUN apt-get update && apt-get install -y gcc \\\n# why\n && rm -rf /var/lib/apt/lists/*\nRUN gcc\nFROM debian\nCOPY --from=b /x /\n",
+    ),
+    (
+        "apt, whose packages stay",
+        "FROM debian AS b\nRUN echo > /etc/apt/apt.conf.d/docker-clean\nRUN apt-get update && apt-get install -y gcc\nFROM debian\nCOPY --from=b /x /\n",
+    ),
+    (
+        "apt, whose configuration is taken",
+        "FROM debian AS b\nRUN apt-get update && apt-get install -y gcc\nFROM debian\nCOPY --from=b /etc /etc\n",
+    ),
+    (
+        "apt, emptied with more",
+        "FROM debian AS b\nRUN apt-get update && apt-get install -y gcc && rm -rf /var/lib/apt/lists/* /tmp/*\nRUN apt-get update; rm -rf /var/lib/apt/lists/*\nFROM debian\nCOPY --from=b /x /\n",
+    ),
+    (
+        "apt, emptied in the image",
+        "FROM debian\nRUN apt-get update && apt-get install -y gcc && rm -rf /var/lib/apt/lists/*\n",
     ),
     (
         "npm, emptied",

@@ -6,6 +6,7 @@ mod auto_cache;
 mod config;
 mod errors;
 mod files;
+mod fixes;
 mod images;
 mod lints;
 mod mission;

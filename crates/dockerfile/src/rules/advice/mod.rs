@@ -10,6 +10,7 @@ pub(super) mod changing_arg_too_early;
 pub(super) mod copy_before_dependencies;
 mod edits;
 pub(super) mod ignore_entry_missing;
+mod mounting;
 pub(super) mod toolchain_in_image;
 
 use super::scope::Stage;
@@ -38,15 +39,24 @@ fn copies_everything(scope: &Scope<'_>, stage: &Stage<'_>, at: usize) -> Option<
 
 /// Whether an instruction names a variable. Whoever looks for it in the environment is not seen.
 fn mentions(instruction: &Instruction, name: &str) -> bool {
-    let heredocs = match &instruction.kind {
-        InstructionKind::Run(run) => &run.heredocs[..],
-        _ => &[],
-    };
-    let mut texts = heredocs.iter().map(|heredoc| heredoc.content.as_str()).chain([instruction.original.as_str()]);
-    texts.any(|text| {
+    texts(instruction).any(|text| {
         text.match_indices(name).any(|(at, _)| {
             let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
             !text[..at].ends_with(inner) && !text[at + name.len()..].starts_with(inner)
         })
     })
+}
+
+/// Whether an instruction has this text somewhere.
+fn says(instruction: &Instruction, text: &str) -> bool {
+    texts(instruction).any(|own| own.contains(text))
+}
+
+/// All that an instruction says: its line, and the files in it.
+fn texts(instruction: &Instruction) -> impl Iterator<Item = &str> {
+    let heredocs = match &instruction.kind {
+        InstructionKind::Run(run) => &run.heredocs[..],
+        _ => &[],
+    };
+    heredocs.iter().map(|heredoc| heredoc.content.as_str()).chain([instruction.original.as_str()])
 }
