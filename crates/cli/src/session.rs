@@ -5,6 +5,7 @@ use crate::args::Globals;
 use crate::error::CliError;
 use crate::{config, paths};
 use kiln_engine::{Engine, Settings};
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -29,18 +30,19 @@ impl Drop for Session {
     fn drop(&mut self) {
         if self.engine.needs_sync() {
             // Without it, what is in the store is only less durable.
-            let _less_durable = start_sync(&self.root);
+            let _less_durable = start_sync(&self.root, self.engine.take_replaced());
         }
     }
 }
 
 /// Starts `kiln internal-sync` as a process of its own, with no stream and no process group in common with this one, so that neither a
-/// closed pipe nor Ctrl-C reaches it.
-fn start_sync(root: &PathBuf) -> std::io::Result<()> {
+/// closed pipe nor Ctrl-C reaches it. What was `replaced` by an output is its to close: that takes as long as the kernel needs to free
+/// the file.
+fn start_sync(root: &PathBuf, replaced: Option<File>) -> std::io::Result<()> {
     let program = std::env::current_exe()?;
     let mut command = Command::new(program);
     command.arg("internal-sync").arg("--root").arg(root).current_dir("/").process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.stdin(replaced.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::null()).stderr(Stdio::null());
     // Never waited for: it outlives this process, and is then init's.
     command.spawn().map(drop)
 }

@@ -8,11 +8,13 @@ use crate::history::{BuildRecord, Recorder, Redaction};
 use crate::outcome::BuildOutcome;
 use crate::request::BuildRequest;
 use kiln_digest::Digest;
+use kiln_exporters::Replaced;
 use kiln_registry::{Client, Config, Credentials};
 use kiln_sources::http::HttpFiles;
 use kiln_sources::image::{Images, Resolution};
 use kiln_store::Store;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -32,6 +34,7 @@ pub struct Engine {
     http: HttpFiles,
     client: Client,
     resolved: Mutex<HashMap<(Digest, String), Resolution>>,
+    replaced: Mutex<Replaced>,
 }
 
 impl Engine {
@@ -44,7 +47,7 @@ impl Engine {
         let client = Client::new(settings.registries, Credentials::docker());
         let images = Images::new(store.clone(), client.clone());
         let http = HttpFiles::new(store.clone());
-        Ok(Self { store, images, client, http, resolved: Mutex::default() })
+        Ok(Self { store, images, client, http, resolved: Mutex::default(), replaced: Mutex::default() })
     }
 
     /// The store.
@@ -108,6 +111,17 @@ impl Engine {
     /// If the disk fails.
     pub fn sync(&self) -> Result<(), EngineError> {
         self.store.sync().map_err(EngineError::internal("failed to sync the store"))
+    }
+
+    /// Keeps open what an output replaced.
+    pub(crate) fn keep_replaced(&self, replaced: Replaced) {
+        *self.replaced.lock().unwrap_or_else(PoisonError::into_inner) = replaced;
+    }
+
+    /// The file that the last output replaced. It has no name any more, and whoever closes it last waits for its disk space to be
+    /// freed.
+    pub fn take_replaced(&self) -> Option<File> {
+        std::mem::take(&mut *self.replaced.lock().unwrap_or_else(PoisonError::into_inner)).into_file()
     }
 
     /// Remembers what an image was resolved to, for as long as the engine lives.

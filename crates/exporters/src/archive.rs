@@ -1,9 +1,10 @@
 //! Files of an image layout, written to a tar archive or a directory. Times are zero, owners root, so that the same image gives
 //! the same archive.
 
-use crate::destination::{Destination, ExportError, Stream, write_stream};
+use crate::destination::{Destination, ExportError, Replaced, Stream, write_stream};
+use crate::head_start::HeadStart;
 use kiln_digest::Digest;
-use kiln_layer::{PackOptions, Stoppable};
+use kiln_layer::{PackOptions, Stoppable, send_file};
 use kiln_store::{LayerId, Store};
 use std::collections::HashSet;
 use std::fs::File;
@@ -28,18 +29,21 @@ pub(crate) enum Content {
 /// A path below the layout's root, and what is there.
 pub(crate) type Files = Vec<(String, Content)>;
 
-/// Writes the files in order; of equal paths only the first.
+/// Writes the files in order; of equal paths only the first. What was begun is gone on with if it begins what is to be written.
 pub(crate) fn write(
     store: &Store,
     mut files: Files,
     destination: &Destination,
+    begun: Option<HeadStart>,
     stop: &AtomicBool,
-) -> Result<(), ExportError> {
+) -> Result<Replaced, ExportError> {
     let mut seen = HashSet::new();
     files.retain(|(path, _)| seen.insert(path.clone()));
-    match destination {
-        Destination::Directory(root) => write_directory(store, files, root, stop),
-        _ => write_stream(destination, stop, |out| write_tar(store, files, out)),
+    let begun = begun.filter(|begun| begun.begins(destination, &files));
+    match (destination, begun) {
+        (_, Some(begun)) => begun.finish(store, files, stop),
+        (Destination::Directory(root), None) => write_directory(store, files, root, stop).map(|()| Replaced::default()),
+        (_, None) => write_stream(destination, stop, |out| write_tar(store, files, out)),
     }
 }
 
@@ -54,66 +58,86 @@ fn open(store: &Store, digest: &Digest) -> Result<(File, u64), ExportError> {
 
 /// Writes the files as a tar archive.
 pub(crate) fn write_tar(store: &Store, files: Files, out: &mut Stream<'_>) -> Result<(), ExportError> {
-    let mut archive = tar::Builder::new(out);
-    let mut made = HashSet::new();
+    let mut archive = Archive::new(out, HashSet::new());
     for (path, content) in files {
+        archive.add(store, &path, content)?;
+    }
+    archive.finish()
+}
+
+/// A tar archive that is being written.
+pub(crate) struct Archive<'a, 'b> {
+    out: &'a mut Stream<'b>,
+    /// The directories that are in it.
+    made: HashSet<String>,
+}
+
+impl<'a, 'b> Archive<'a, 'b> {
+    /// Goes on with an archive that has these directories.
+    pub(crate) fn new(out: &'a mut Stream<'b>, made: HashSet<String>) -> Self {
+        Self { out, made }
+    }
+
+    pub(crate) fn add(&mut self, store: &Store, path: &str, content: Content) -> Result<(), ExportError> {
         // Parents first, as some readers want them.
         for (at, _) in path.match_indices('/') {
-            if made.insert(path[..at].to_owned()) {
-                let mut header = header(0, tar::EntryType::Directory, 0o755);
-                archive.append_data(&mut header, format!("{}/", &path[..at]), io::empty()).map_err(unwritten(&path))?;
+            if self.made.insert(path[..at].to_owned()) {
+                self.header(&format!("{}/", &path[..at]), 0, tar::EntryType::Directory, 0o755)?;
             }
         }
-        match content {
+        let mut begin = |size| self.header(path, size, tar::EntryType::Regular, 0o644);
+        let size = match content {
             Content::Bytes(bytes) => {
-                let mut header = header(bytes.len() as u64, tar::EntryType::Regular, 0o644);
-                archive.append_data(&mut header, &path, &bytes[..]).map_err(unwritten(&path))?;
+                begin(bytes.len() as u64)?;
+                self.out.write_all(&bytes).map_err(unwritten(path))?;
+                bytes.len() as u64
             }
             Content::Blob(digest) => {
                 let (mut file, size) = open(store, &digest)?;
-                let mut header = header(size, tar::EntryType::Regular, 0o644);
-                header.set_path(&path).map_err(unwritten(&path))?;
-                header.set_cksum();
-                append(archive.get_mut(), &header, &mut file, size).map_err(unwritten(&path))?;
+                begin(size)?;
+                let written = self.out.append(&mut file).map_err(unwritten(path))?;
+                let changed = || io::Error::other("the blob changed while it was read");
+                (written == size).then_some(size).ok_or_else(changed).map_err(unwritten(path))?
             }
             Content::Layer { id, diff_id, size } => {
-                let mut header = header(size, tar::EntryType::Regular, 0o644);
-                header.set_path(&path).map_err(unwritten(&path))?;
-                header.set_cksum();
-                let out = archive.get_mut();
-                out.write_all(header.as_bytes()).map_err(unwritten(&path))?;
-                let packed = kiln_layer::pack(&store.layer_path(id), &mut *out, &PackOptions::default())
+                begin(size)?;
+                let packed = kiln_layer::pack(&store.layer_path(id), &mut *self.out, &PackOptions::default())
                     .map_err(|source| ExportError::Layer { layer: id, source: Box::new(source) })?;
                 if (packed.diff_id, packed.size) != (diff_id, size) {
                     return Err(ExportError::Changed { layer: id });
                 }
-                let padding = vec![0; usize::try_from(size.wrapping_neg() % 512).expect("less than a block")];
-                out.write_all(&padding).map_err(unwritten(&path))?;
+                size
             }
-        }
+        };
+        self.out.write_all(&[0; BLOCK][..size.wrapping_neg() as usize % BLOCK]).map_err(unwritten(path))
     }
-    archive.finish().map_err(unwritten("archive"))
+
+    fn header(&mut self, path: &str, size: u64, kind: tar::EntryType, mode: u32) -> Result<(), ExportError> {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(size);
+        header.set_path(path).map_err(unwritten(path))?;
+        header.set_cksum();
+        self.out.write_all(header.as_bytes()).map_err(unwritten(path))
+    }
+
+    /// Leaves the archive to be gone on with, and gives its directories.
+    pub(crate) fn pause(self) -> HashSet<String> {
+        self.made
+    }
+
+    /// Writes its end.
+    pub(crate) fn finish(self) -> Result<(), ExportError> {
+        self.out.write_all(&[0; 2 * BLOCK]).map_err(unwritten("archive"))
+    }
 }
 
-/// Appends a file by ourselves: the archive would read it in small pieces.
-fn append(out: &mut Stream<'_>, header: &tar::Header, file: &mut File, size: u64) -> io::Result<()> {
-    out.write_all(header.as_bytes())?;
-    if out.append(file)? != size {
-        return Err(io::Error::other("the blob changed while it was read"));
-    }
-    out.write_all(&[0; 512][..(size.wrapping_neg() % 512) as usize])
-}
-
-fn header(size: u64, kind: tar::EntryType, mode: u32) -> tar::Header {
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(size);
-    header
-}
+/// The unit of a tar archive, in bytes.
+const BLOCK: usize = 512;
 
 fn write_directory(store: &Store, files: Files, root: &std::path::Path, stop: &AtomicBool) -> Result<(), ExportError> {
     for (path, content) in files {
@@ -129,8 +153,8 @@ fn write_directory(store: &Store, files: Files, root: &std::path::Path, stop: &A
                 if std::fs::metadata(&to).is_ok_and(|there| there.len() == size) {
                     continue;
                 }
-                let file = File::create(&to).map_err(ExportError::write(&to))?;
-                io::copy(&mut from, &mut Stoppable::new(file, stop)).map_err(ExportError::write(&to))?;
+                let mut file = File::create(&to).map_err(ExportError::write(&to))?;
+                send_file(&mut from, &mut file, stop).map_err(ExportError::write(&to))?;
             }
             Content::Layer { id, .. } => {
                 let file = File::create(&to).map_err(ExportError::write(&to))?;

@@ -1,6 +1,6 @@
 //! Where an output goes.
 
-use kiln_layer::Stoppable;
+use kiln_layer::{Stoppable, send_file};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -89,22 +89,57 @@ pub enum ExportError {
     DockerIndex,
 }
 
+/// The file that was at an output's destination before, which has no name any more. Whoever drops this waits until the kernel has
+/// freed what the file took, which for a large one is longer than all else that ends an export.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Replaced(Option<File>);
+
+impl Replaced {
+    /// The file, if there was one.
+    pub fn into_file(self) -> Option<File> {
+        self.0
+    }
+}
+
 impl ExportError {
     pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Write { path: path.to_owned(), source }
     }
 }
 
-/// A stream on its way to a destination. Small pieces are collected; files pass without being copied more than once.
-pub(crate) struct Stream<'a>(BufWriter<Stoppable<'a, &'a mut (dyn Write + 'a)>>);
+/// A stream on its way to a destination. Small pieces are collected; files pass without being copied more than once, and by way of the
+/// kernel alone where the destination is a file too.
+pub(crate) struct Stream<'a> {
+    out: BufWriter<Stoppable<'a, Sink<'a>>>,
+    stop: &'a AtomicBool,
+}
+
+/// What is written to.
+enum Sink<'a> {
+    File(&'a mut File),
+    Writer(&'a mut dyn Write),
+}
 
 impl<'a> Stream<'a> {
     pub(crate) fn new(to: &'a mut dyn Write, stop: &'a AtomicBool) -> Self {
-        Self(BufWriter::with_capacity(BUFFER, Stoppable::new(to, stop)))
+        Self::to(Sink::Writer(to), stop)
+    }
+
+    pub(crate) fn to_file(file: &'a mut File, stop: &'a AtomicBool) -> Self {
+        Self::to(Sink::File(file), stop)
+    }
+
+    fn to(sink: Sink<'a>, stop: &'a AtomicBool) -> Self {
+        Self { out: BufWriter::with_capacity(BUFFER, Stoppable::new(sink, stop)), stop }
     }
 
     /// Appends all of a file, and gives its size.
     pub(crate) fn append(&mut self, file: &mut File) -> io::Result<u64> {
+        self.out.flush()?;
+        if let Sink::File(to) = self.out.get_mut().get_mut() {
+            return send_file(file, to, self.stop);
+        }
         // Pieces as large as the buffer go past it, each in one call.
         let mut piece = vec![0; BUFFER];
         let mut size = 0;
@@ -112,7 +147,7 @@ impl<'a> Stream<'a> {
             match file.read(&mut piece) {
                 Ok(0) => return Ok(size),
                 Ok(read) => {
-                    self.0.write_all(&piece[..read])?;
+                    self.out.write_all(&piece[..read])?;
                     size += read as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -124,11 +159,27 @@ impl<'a> Stream<'a> {
 
 impl Write for Stream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        self.out.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.out.flush()
+    }
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Writer(writer) => writer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.flush(),
+            Self::Writer(writer) => writer.flush(),
+        }
     }
 }
 
@@ -137,46 +188,60 @@ pub(crate) fn write_stream(
     destination: &Destination,
     stop: &AtomicBool,
     write: impl FnOnce(&mut Stream<'_>) -> Result<(), ExportError>,
-) -> Result<(), ExportError> {
+) -> Result<Replaced, ExportError> {
     let path = match destination {
         Destination::Directory(_) => return Err(ExportError::NeedsFile),
         Destination::Stdout => {
             let mut out = io::stdout().lock();
             let mut stream = Stream::new(&mut out, stop);
             write(&mut stream)?;
-            return stream.flush().map_err(ExportError::Stdout);
+            return stream.flush().map(|()| Replaced::default()).map_err(ExportError::Stdout);
         }
         Destination::File(path) => path,
     };
     // A pipe or a device cannot be replaced, only written to.
     if path.exists() && !path.is_file() {
         let mut file = File::options().write(true).open(path).map_err(ExportError::write(path))?;
-        let mut stream = Stream::new(&mut file, stop);
+        let mut stream = Stream::to_file(&mut file, stop);
         write(&mut stream)?;
-        return stream.flush().map_err(ExportError::write(path));
+        return stream.flush().map(|()| Replaced::default()).map_err(ExportError::write(path));
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent(path);
     std::fs::create_dir_all(parent).map_err(ExportError::write(parent))?;
-    let unfinished = Unfinished::create(parent, path).map_err(ExportError::write(path))?;
-    let mut file = &unfinished.file;
-    let mut stream = Stream::new(&mut file, stop);
+    let mut unfinished = Unfinished::create(parent, path).map_err(ExportError::write(path))?;
+    let mut stream = Stream::to_file(&mut unfinished.file, stop);
     write(&mut stream)?;
     stream.flush().map_err(ExportError::write(path))?;
     drop(stream);
     unfinished.finish(path).map_err(ExportError::write(path))
 }
 
+/// The directory of a file.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 const BUFFER: usize = 256 * 1024;
 
 /// A file that is not yet whole: without a name where the filesystem knows such files, so that not even a killed process leaves
 /// one behind; else beside its destination, removed unless it is finished.
-struct Unfinished {
-    file: File,
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    pub(crate) file: File,
     beside: PathBuf,
     named: bool,
 }
 
 impl Unfinished {
+    /// A file that can become `path` later. `None` if there is something that cannot be replaced, or no directory yet.
+    pub(crate) fn beside(path: &Path) -> Result<Option<Self>, ExportError> {
+        let parent = parent(path);
+        if !parent.is_dir() || (path.exists() && !path.is_file()) {
+            return Ok(None);
+        }
+        Self::create(parent, path).map(Some).map_err(ExportError::write(path))
+    }
+
     fn create(parent: &Path, path: &Path) -> io::Result<Self> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(format!(".{}.partial", std::process::id()));
@@ -188,7 +253,7 @@ impl Unfinished {
         }
     }
 
-    fn finish(mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn finish(mut self, path: &Path) -> io::Result<Replaced> {
         if !self.named {
             let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
             // Left by a process that was killed at this very place and had the same id.
@@ -199,13 +264,13 @@ impl Unfinished {
         // A rename over a file would first write all of the new one to the disk (ext4's `auto_da_alloc`), and the build would wait.
         // The two trade places, and the old one goes with its new name.
         match rustix::fs::renameat_with(CWD, &self.beside, CWD, path, RenameFlags::EXCHANGE) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(Replaced(File::open(&self.beside).ok())),
             Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error.into()),
         }
         std::fs::rename(&self.beside, path)?;
         self.named = false;
-        Ok(())
+        Ok(Replaced::default())
     }
 }
 
@@ -239,7 +304,9 @@ mod tests {
                 assert!(names(parent) == unnamed || names(parent).iter().any(|name| name.ends_with(".partial")));
                 out.write_all(text.as_bytes()).map_err(ExportError::Stdout)
             };
-            write_stream(&to, &stop, write).unwrap();
+            let replaced = write_stream(&to, &stop, write).unwrap().into_file();
+            let replaced = replaced.map(|file| io::read_to_string(file).unwrap());
+            assert_eq!(replaced.as_deref(), (text == "second").then_some("first"));
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
             assert_eq!(names(parent), ["out.tar"]);
         }

@@ -3,7 +3,8 @@
 
 use crate::archive::{self, Content, Files};
 use crate::assembly::Assembly;
-use crate::destination::{Destination, ExportError};
+use crate::destination::{Destination, ExportError, Replaced};
+use crate::head_start::HeadStart;
 use crate::oci::{blob_path, layout};
 use crate::pack::ImageBlobs;
 use kiln_registry::Reference;
@@ -11,7 +12,7 @@ use kiln_store::Store;
 use serde_json::json;
 use std::sync::atomic::AtomicBool;
 
-/// Writes an image of one platform under its names, until `stop` is true.
+/// Writes an image of one platform under its names, until `stop` is true, going on with what was `begun` if it is of use.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -20,9 +21,10 @@ pub fn write_docker(
     image: &ImageBlobs,
     names: &[Reference],
     destination: &Destination,
+    begun: Option<HeadStart>,
     stop: &AtomicBool,
-) -> Result<(), ExportError> {
-    archive::write(store, docker_layout(image, names), destination, stop)
+) -> Result<Replaced, ExportError> {
+    archive::write(store, docker_layout(image, names), destination, begun, stop)
 }
 
 /// The files of such an archive.

@@ -1,6 +1,6 @@
 //! `type=local` and `type=tar`: the files of the result, without an image.
 
-use crate::destination::{Destination, ExportError, write_stream};
+use crate::destination::{Destination, ExportError, Replaced, write_stream};
 use kiln_layer::{Builder, Kind, Meta, PackOptions, Stoppable, Tree, pack_tree};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -46,7 +46,7 @@ pub fn write_local(tree: &dyn Tree, directory: &Path, stop: &AtomicBool) -> Resu
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn write_tar(tree: &dyn Tree, destination: &Destination, stop: &AtomicBool) -> Result<(), ExportError> {
+pub fn write_tar(tree: &dyn Tree, destination: &Destination, stop: &AtomicBool) -> Result<Replaced, ExportError> {
     write_stream(destination, stop, |out| {
         pack_tree(tree, out, &PackOptions::default())?;
         Ok(())

@@ -6,7 +6,8 @@
 //! need no image at all, only the files; of several platforms as [`PlatformDirectories`] or [`Merged`], and of one time as
 //! [`Dated`].
 //!
-//! A file output appears at its destination when it is whole, and not before.
+//! A file output appears at its destination when it is whole, and not before; an archive of an image can have a [`HeadStart`] all the
+//! same.
 
 mod archive;
 mod assembly;
@@ -16,6 +17,7 @@ mod dated;
 mod destination;
 mod docker;
 mod files;
+mod head_start;
 mod media_types;
 mod merged;
 mod oci;
@@ -27,9 +29,10 @@ pub use assembly::{Assembly, Document};
 pub use attestation::{Attestation, Statement};
 pub use daemon::{DaemonAddress, DaemonError, Loaded, PlainImage, load_packed, load_plain};
 pub use dated::Dated;
-pub use destination::{Destination, ExportError};
+pub use destination::{Destination, ExportError, Replaced};
 pub use docker::write_docker;
 pub use files::{write_local, write_tar};
+pub use head_start::HeadStart;
 pub use media_types::MediaTypes;
 pub use merged::Merged;
 pub use oci::write_oci;

@@ -3,7 +3,8 @@
 use crate::archive::{self, Content, Files};
 use crate::assembly::{Assembly, Document};
 use crate::attestation::Attestation;
-use crate::destination::{Destination, ExportError};
+use crate::destination::{Destination, ExportError, Replaced};
+use crate::head_start::HeadStart;
 use crate::media_types::MediaTypes;
 use crate::pack::{Annotations, annotate};
 use kiln_digest::Digest;
@@ -12,7 +13,7 @@ use kiln_store::Store;
 use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
 
-/// Writes an image under its names, until `stop` is true; one entry of the layout's own index for each name.
+/// Writes an image under its names, until `stop` is true, going on with what was `begun` if it is of use; one entry of the layout's own index for each name.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -21,9 +22,10 @@ pub fn write_oci(
     image: &Assembly,
     names: &[Reference],
     destination: &Destination,
+    begun: Option<HeadStart>,
     stop: &AtomicBool,
-) -> Result<(), ExportError> {
-    archive::write(store, layout(image, names), destination, stop)
+) -> Result<Replaced, ExportError> {
+    archive::write(store, layout(image, names), destination, begun, stop)
 }
 
 /// Where a blob is in a layout.

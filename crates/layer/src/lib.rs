@@ -45,7 +45,7 @@ pub use pack::{PackError, PackOptions, Packed, pack, pack_tree};
 pub use prune::{PruneError, prune_unchanged};
 pub use reading::{FileContent, FileReader};
 pub use stack::Stack;
-pub use stoppable::Stoppable;
+pub use stoppable::{Stoppable, send_file};
 pub use tar::TarError;
 pub use tree::{Entry, Kind, Time, Tree, TreeError, resolve};
 #[cfg(test)]

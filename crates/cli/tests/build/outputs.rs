@@ -150,6 +150,33 @@ fn the_same_archive_each_time() {
     assert!(fs::read(&one).unwrap() == fs::read(&two).unwrap(), "the archives differ");
 }
 
+/// The first archive is begun with the base's layers before the step has run, and the second is not: they are the same.
+#[test]
+fn archives_that_are_begun_early() {
+    let Some(kiln) = project() else { return };
+    let base = kiln.path("layout");
+    kiln.build(["-o", &(output("oci", &base) + ",tar=false")]).succeeds();
+    let context = format!("app=oci-layout://{}", base.display());
+    let outputs = kiln.path("outputs");
+    fs::create_dir(&outputs).unwrap();
+    let (first, second) = (outputs.join("first.tar"), outputs.join("second.tar"));
+    let build = |step: &str| {
+        kiln.write("Dockerfile", format!("FROM app\nRUN {step}\n"));
+        let outputs = [output("oci", &first), output("oci", &second)];
+        kiln.build(["--build-context", &context, "-o", &outputs[0], "-o", &outputs[1]])
+    };
+    for step in ["echo 1 > /new", "echo 2 > /new"] {
+        build(step).succeeds();
+        let archive = fs::read(&first).unwrap();
+        assert!(archive == fs::read(&second).unwrap(), "{step}");
+        let names: Vec<String> = tar_entries(&first).into_keys().collect();
+        assert!(names.iter().filter(|name| name.starts_with("blobs/sha256/")).count() > 4, "{names:?}");
+        build("exit 3").exits(1);
+        assert!(archive == fs::read(&first).unwrap(), "a failed build leaves the archive as it was");
+        assert_eq!(fs::read_dir(&outputs).unwrap().count(), 2);
+    }
+}
+
 #[test]
 fn only_the_cache() {
     let Some(kiln) = project() else { return };

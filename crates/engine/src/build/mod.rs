@@ -73,6 +73,8 @@ pub(crate) struct Build<'a> {
     pub(crate) cleared_mounts: Option<Mutex<HashSet<CacheMountKey>>>,
     pub(crate) ssh: &'a BTreeMap<String, Arc<kiln_ssh::Agent>>,
     pub(crate) memory: Memory,
+    /// The archive of an output, as far as it could be begun.
+    pub(crate) ahead: export::Ahead,
     /// When the build began.
     pub(crate) started: SystemTime,
     /// The commit of a context that is a git repository.
@@ -194,6 +196,7 @@ fn build(
         cleared_mounts: request.no_cache_mounts.then(Mutex::default),
         ssh: &request.ssh,
         memory: Memory::new(contexts.main_name(), &dockerfile.name, &plan),
+        ahead: export::Ahead::of(&plan, &request.outputs),
         started: began,
         context_commit,
         materials: Mutex::default(),

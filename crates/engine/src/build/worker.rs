@@ -38,6 +38,7 @@ impl Build<'_> {
                 if base.layers_if_here().map_err(EngineError::store)?.is_some() {
                     self.tell_cached(vertex, None, None);
                 }
+                self.ahead.image_known(self.engine.store(), vertex, &base);
                 Ok(Output::Snapshot(Snapshot::of_image(base, vertex)))
             }
             Source::Http(file) => self.http(vertex, file),

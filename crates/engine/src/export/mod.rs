@@ -1,9 +1,11 @@
 //! From a solved build to its outputs: the image of each platform made complete, and whatever `--output` asks for.
 
+mod ahead;
 mod image;
 mod in_store;
 pub(crate) mod remote;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use image::Image;
 
 use crate::attest::Attestor;
@@ -238,7 +240,9 @@ impl Exporter<'_> {
             Output::Oci { dest, image } => self.told(number, "exporting to oci image format", |e, step| {
                 let image = e.assemble(image, &names, step)?;
                 let store = e.build.engine.store();
-                kiln_exporters::write_oci(store, &image, &names, &destination(dest), &stop)
+                let begun = e.build.ahead.take(dest);
+                kiln_exporters::write_oci(store, &image, &names, &destination(dest), begun, &stop)
+                    .map(|replaced| e.build.engine.keep_replaced(replaced))
                     .map_err(EngineError::export)?;
                 e.exported(&image, &names);
                 Ok(())
@@ -246,7 +250,9 @@ impl Exporter<'_> {
             Output::Docker { dest, image } => self.told(number, "exporting to docker image format", |e, step| {
                 let image = e.images[0].pack(image, step)?;
                 let store = e.build.engine.store();
-                kiln_exporters::write_docker(store, &image, &names, &destination(dest), &stop)
+                let begun = e.build.ahead.take(dest);
+                kiln_exporters::write_docker(store, &image, &names, &destination(dest), begun, &stop)
+                    .map(|replaced| e.build.engine.keep_replaced(replaced))
                     .map_err(EngineError::export)?;
                 e.exported(&Assembly::single(image), &names);
                 Ok(())
@@ -262,7 +268,9 @@ impl Exporter<'_> {
             }),
             Output::Tar { dest, platform_split } => self.told(number, "exporting to client tarball", |e, _| {
                 let (_kept, tree) = e.files(*platform_split)?;
-                kiln_exporters::write_tar(tree.as_ref(), &destination(dest), &stop).map_err(EngineError::export)
+                kiln_exporters::write_tar(tree.as_ref(), &destination(dest), &stop)
+                    .map(|replaced| e.build.engine.keep_replaced(replaced))
+                    .map_err(EngineError::export)
             }),
             Output::CacheOnly => Ok(()),
         }
