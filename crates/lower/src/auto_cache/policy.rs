@@ -22,7 +22,8 @@ use super::candidate::Candidate;
 use super::mentions::{Directories, Mask};
 use super::step::{self, Step};
 use crate::{AutoCacheMode, Options, paths};
-use kiln_graph::{Action, AutoCache, File, Graph, MountKind, Op, Port, Source, Vertex, VertexId};
+use kiln_graph::{Action, AutoCache, File, Graph, ImageLocation, MountKind, Op, Port, Source, Vertex, VertexId};
+use std::borrow::Cow;
 
 /// Gives steps their caches. `exported` is the vertex of the image, whose steps keep what they make.
 pub(crate) fn give(graph: &mut Graph, exported: Option<VertexId>, options: &Options, volumes: &[String]) {
@@ -99,7 +100,7 @@ pub(super) fn proposals(
         candidates.push(match &vertex.op {
             Op::Exec(exec) if matters[index] => {
                 let step = Step::new(graph, vertex, exec);
-                Some(Candidate::new(step, bases[index], &platform, &mut system, &mut directories))
+                Some(Candidate::new(step, &bases[index], &platform, &mut system, &mut directories))
             }
             _ => None,
         });
@@ -185,19 +186,21 @@ pub(super) fn chains(graph: &Graph, tops: &[VertexId]) -> Vec<bool> {
     found
 }
 
-/// What each vertex's stage began with: an image's name without its digest, or the name of a context.
-fn bases(graph: &Graph) -> Vec<&str> {
-    let mut bases: Vec<&str> = Vec::with_capacity(graph.vertices().len());
+/// What each vertex's stage began with: an image's name without its digest, or the name of a context. The same on every machine.
+fn bases(graph: &Graph) -> Vec<Cow<'_, str>> {
+    let mut bases: Vec<Cow<'_, str>> = Vec::with_capacity(graph.vertices().len());
     for vertex in graph.vertices() {
         bases.push(match (&vertex.op, root(vertex)) {
             (Op::Source(Source::Image(image)), _) => match image.reference.split_once('@') {
+                // A layout is somewhere else on every machine.
+                _ if matches!(image.location, ImageLocation::Layout(_)) => image.digest.to_string().into(),
                 // Without a tag the digest is all there is.
-                Some((name, _)) if name.rsplit('/').next().is_some_and(|last| last.contains(':')) => name,
-                _ => &image.reference,
+                Some((name, _)) if name.rsplit('/').next().is_some_and(|last| last.contains(':')) => name.into(),
+                _ => image.reference.as_str().into(),
             },
-            (Op::Source(Source::Local(local)), _) => &local.name,
-            (_, Some(root)) => bases[root.index()],
-            (_, None) => "scratch",
+            (Op::Source(Source::Local(local)), _) => local.name.as_str().into(),
+            (_, Some(root)) => bases[root.index()].clone(),
+            (_, None) => "scratch".into(),
         });
     }
     bases

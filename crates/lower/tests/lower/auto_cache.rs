@@ -2,7 +2,7 @@
 
 use crate::support::{Images, lower_with, options};
 use kiln_graph::{CacheDirectory, CachePurpose, Op};
-use kiln_lower::{AutoCacheMode, Options};
+use kiln_lower::{AutoCacheMode, NamedContext, Options};
 
 /// The steps that get caches: `go build: ~/.cache/go-build`, one a line, an output in parentheses.
 fn caches_in(mode: AutoCacheMode, text: &str) -> String {
@@ -51,18 +51,22 @@ fn the_mission() {
 
 #[test]
 fn ids_name_the_base_and_the_platform() {
-    let lowered = lower_with(BASELINE, &options(), &Images::default());
-    let ids: Vec<&str> = lowered
-        .graph
-        .vertices()
-        .iter()
-        .filter_map(|vertex| match &vertex.op {
-            Op::Exec(exec) => Some(exec.auto_caches.iter().map(|cache| cache.id.as_str())),
+    let ids = |options: &Options| -> Vec<String> {
+        let lowered = lower_with(BASELINE, options, &Images::default());
+        let execs = lowered.graph.vertices().iter().filter_map(|vertex| match &vertex.op {
+            Op::Exec(exec) => Some(exec),
             _ => None,
-        })
-        .flatten()
-        .collect();
-    assert_eq!(ids, ["go/build/docker.io/library/golang:1.25-trixie/linux/amd64"]);
+        });
+        execs.flat_map(|exec| exec.auto_caches.iter().map(|cache| cache.id.clone())).collect()
+    };
+    assert_eq!(ids(&options()), ["go/build/docker.io/library/golang:1.25-trixie/linux/amd64"]);
+    // Where a layout is on one machine says nothing to another.
+    let in_layout = |path: &str| {
+        let layout = NamedContext::OciLayout { path: path.to_owned(), reference: None };
+        ids(&Options { contexts: [("golang:1.25-trixie".to_owned(), layout)].into(), ..options() })
+    };
+    assert_eq!(in_layout("/home/a/base"), in_layout("/home/b/base"));
+    assert!(in_layout("/home/a/base")[0].starts_with("go/build/sha256:"));
 }
 
 /// A builder of these lines, from which the exported image takes one file.
