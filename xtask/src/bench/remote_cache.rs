@@ -46,7 +46,15 @@ pub(super) fn monolith() -> Workload {
         mended: false,
         plain_go: false,
         // BuildKit's cache has no cache mounts: it compiles everything, as a machine without any cache would.
-        rows: vec![Row { change: monolith::edit, budget: Budget::OfBuildKit(0.25), ..row(title, Place::Registry) }],
+        rows: vec![
+            Row { change: monolith::edit, budget: Budget::OfBuildKit(0.25), ..row(title, Place::Registry) },
+            Row {
+                start: Start::Exported(Place::Directory),
+                change: monolith::edit,
+                budget: Budget::OfFirstExport(0.05),
+                ..row("what another export sends, one package edited", Place::Directory)
+            },
+        ],
     }
 }
 

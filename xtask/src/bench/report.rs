@@ -54,6 +54,10 @@ fn columns(rows: &[Measured]) -> Vec<&str> {
 }
 
 fn cell(row: &Measured, builder: &str) -> String {
+    if let (Budget::OfFirstExport(_), Some((first, later))) = (row.budget, row.sent(builder)) {
+        let kilobytes = |bytes: u64| bytes.div_ceil(1000);
+        return format!("{} kB, then {} kB", kilobytes(first), kilobytes(later));
+    }
     match row.median(builder) {
         Some(seconds) => duration(seconds),
         None if row.failed(builder) => "failed".to_owned(),
@@ -83,6 +87,7 @@ fn describe(budget: Budget) -> String {
         Budget::BothOfBuildKitInRow(part, title) => {
             format!("both ≥ {:.0}× faster than BuildKit in “{title}”", 1.0 / part)
         }
+        Budget::OfFirstExport(part) => format!("≤ {part} of the first"),
     }
 }
 
@@ -102,6 +107,10 @@ fn judge(row: &Measured, rows: &[Measured]) -> Option<bool> {
         Budget::BothOfBuildKitInRow(part, title) => {
             let allowed = part * rows.iter().find(|other| other.title == title)?.median("BuildKit")?;
             Some(kiln <= allowed && row.median("BuildKit")? <= allowed)
+        }
+        Budget::OfFirstExport(part) => {
+            let (first, later) = row.sent("kiln")?;
+            Some(later as f64 <= part * first as f64)
         }
     }
 }
@@ -162,7 +171,7 @@ mod tests {
         let builders = times
             .iter()
             .map(|(name, seconds)| {
-                let sample = Sample { seconds: *seconds, peak_kib: 51200 };
+                let sample = Sample { seconds: *seconds, peak_kib: 51200, sent: None };
                 ((*name).to_owned(), Samples::Measured(vec![sample]))
             })
             .collect();

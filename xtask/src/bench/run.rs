@@ -55,6 +55,13 @@ impl Measured {
         }
     }
 
+    /// The bytes that the first export of a cache sent, and the most of any later one.
+    pub(super) fn sent(&self, builder: &str) -> Option<(u64, u64)> {
+        let Samples::Measured(samples) = self.builders.get(builder)? else { return None };
+        let mut sent = samples.iter().filter_map(|sample| sample.sent);
+        Some((sent.next()?, sent.max()?))
+    }
+
     pub(super) fn failed(&self, builder: &str) -> bool {
         matches!(self.builders.get(builder), Some(Samples::Failed(_)))
     }
@@ -135,6 +142,14 @@ impl RowRun<'_> {
                 });
             }
         }
+        if let Start::Exported(place) = self.row.start {
+            for builder in builders.iter_mut() {
+                self.attempt(builder.as_mut(), |builder, job| {
+                    builder.forget()?;
+                    builder.build(&Job { travel: Some(Travel::To(place)), ..job.clone() }).map(Some)
+                });
+            }
+        }
         for round in 0..self.rounds {
             (self.row.change)(self.context, self.first_change + round)?;
             let first = round as usize % builders.len().max(1);
@@ -154,6 +169,10 @@ impl RowRun<'_> {
                             let travel = Some(Travel::From(place));
                             return builder.build(&Job { travel, ..job.clone() }).map(Some);
                         }
+                        Start::Exported(place) => {
+                            let travel = Some(Travel::To(place));
+                            return builder.build(&Job { travel, ..job.clone() }).map(Some);
+                        }
                     }
                     builder.build(job).map(Some)
                 });
@@ -170,12 +189,16 @@ impl RowRun<'_> {
         builder: &mut dyn Builder,
         work: impl FnOnce(&mut dyn Builder, &Job) -> Result<Option<Sample>>,
     ) {
-        if builder.name() == "go build" && !self.workload.plain_go {
+        // Nobody else says what it sends.
+        let silent = matches!(self.row.budget, Budget::OfFirstExport(_)) && builder.name() != "kiln";
+        if silent || (builder.name() == "go build" && !self.workload.plain_go) {
             return;
         }
         let samples = self.results.entry(builder.name().to_owned()).or_insert_with(|| Samples::Measured(Vec::new()));
         let Samples::Measured(list) = samples else { return };
-        if list.last().is_some_and(|sample| sample.seconds * f64::from(self.row.parts) > LONG_SECONDS) {
+        // Of exports the first, which is long, says nothing of the others.
+        let counts = !matches!(self.row.start, Start::Exported(_));
+        if counts && list.last().is_some_and(|sample| sample.seconds * f64::from(self.row.parts) > LONG_SECONDS) {
             return;
         }
         let job = Job {
@@ -202,6 +225,7 @@ impl RowRun<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::Place;
 
     /// Counts its builds and fails when told to.
     struct Fake {
@@ -224,7 +248,7 @@ mod tests {
             if self.fails_at == Some(self.builds) {
                 anyhow::bail!("broken");
             }
-            Ok(Sample { seconds: f64::from(self.builds), peak_kib: 7 })
+            Ok(Sample { seconds: f64::from(self.builds), peak_kib: 7, sent: Some(u64::from(1000 / self.builds)) })
         }
 
         fn forget(&mut self) -> Result<()> {
@@ -260,6 +284,12 @@ mod tests {
         let row = measure(Start::Warm, vec![Fake { name: "kiln", builds: 0, fails_at: None }]);
         assert_eq!(row.median("kiln"), Some(3.0));
         assert_eq!(row.peak_kib("kiln"), Some(7));
+    }
+
+    #[test]
+    fn the_first_export_is_the_measure_of_the_others() {
+        let row = measure(Start::Exported(Place::Directory), vec![Fake { name: "kiln", builds: 0, fails_at: None }]);
+        assert_eq!(row.sent("kiln"), Some((1000, 500)));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(super) enum Start {
     /// It has the base images and nothing else. Another machine has built the context as it was before the row's changes, and left its
     /// cache at this place.
     Elsewhere(Place),
+    /// It has built the context as it was before the row's changes, and left its cache at this place, as it does each time.
+    Exported(Place),
 }
 
 /// What kiln must reach.
@@ -81,4 +83,6 @@ pub(super) enum Budget {
     OfRowAndBuildKit(f64, &'static str, f64),
     /// At most this part of BuildKit's time in the row of that title, and BuildKit's own time in this one too.
     BothOfBuildKitInRow(f64, &'static str),
+    /// Exports of the cache that send at most this part of what the first one sent.
+    OfFirstExport(f64),
 }

@@ -87,7 +87,11 @@ impl Builder for Buildah {
         command.args(["--format", "oci", IMAGE]);
         command.arg(format!("oci-archive:{}", output.display()));
         let pushed = timed::run(&mut command, &self.setting.log("buildah-push"))?;
-        Ok(Sample { seconds: built.seconds + pushed.seconds, peak_kib: built.peak_kib.max(pushed.peak_kib) })
+        Ok(Sample {
+            seconds: built.seconds + pushed.seconds,
+            peak_kib: built.peak_kib.max(pushed.peak_kib),
+            sent: None,
+        })
     }
 
     fn forget(&mut self) -> Result<()> {

@@ -61,7 +61,9 @@ impl Builder for Kiln {
             Output::Cache => "type=cacheonly".to_owned(),
             Output::OciTar => oci_output(&self.setting.output("kiln")),
         });
-        timed::run(command.arg(&job.context), &self.setting.log("kiln"))
+        let log = self.setting.log("kiln");
+        let sample = timed::run(command.arg(&job.context), &log)?;
+        Ok(Sample { sent: sent(&places::read(&log)?), ..sample })
     }
 
     fn mend(&self, dockerfile: &Path) -> Result<bool> {
@@ -76,5 +78,25 @@ impl Builder for Kiln {
 
     fn forget(&mut self) -> Result<()> {
         places::remove_store(&self.setting.own("kiln"))
+    }
+}
+
+/// The bytes that a build says it has sent to a cache.
+fn sent(log: &str) -> Option<u64> {
+    let counts = log.lines().filter_map(|line| line.split_once(" sent ")?.1.split_once(" bytes, "));
+    counts.filter_map(|(count, _)| count.parse().ok()).next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_read_from_the_log() {
+        assert_eq!(
+            sent("#9 exporting cache to directory `/c`\n#9 0.112 sent 4711 bytes, 10 bytes were there\n"),
+            Some(4711)
+        );
+        assert_eq!(sent("#9 0.1 he sent nothing\n"), None);
     }
 }

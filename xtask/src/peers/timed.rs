@@ -25,6 +25,9 @@ pub(crate) struct Sample {
     pub(crate) seconds: f64,
     /// Of the builder's own processes, daemons included, in KiB.
     pub(crate) peak_kib: u64,
+    /// Bytes that went to a cache which travels, where the builder tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sent: Option<u64>,
 }
 
 /// Runs `command` with its output in `log`, and wants success.
@@ -54,7 +57,7 @@ pub(crate) fn run(command: &mut Command, log: &Path) -> Result<Sample> {
     if !status.success() {
         bail!("`{}`: {status}\n{}", process::describe(command), process::log_tail(log));
     }
-    Ok(Sample { seconds, peak_kib })
+    Ok(Sample { seconds, peak_kib, sent: None })
 }
 
 /// The high-water mark of a process's resident set, in KiB; none when it ended.
