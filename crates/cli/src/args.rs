@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Rmi(rmi::RmiArgs),
     /// Show what takes up disk space
     Du(du::DuArgs),
-    /// List and remove cache mounts
+    /// List and remove cache mounts; write, read and tidy caches of other machines
     Cache(cache::CacheArgs),
     /// Remove what no image needs
     Prune(prune::PruneArgs),

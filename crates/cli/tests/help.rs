@@ -32,7 +32,7 @@ Commands:
   images   List images
   rmi      Remove images
   du       Show what takes up disk space
-  cache    List and remove cache mounts
+  cache    List and remove cache mounts; write, read and tidy caches of other machines
   prune    Remove what no image needs
   why      Tell why the steps of a build ran
   history  List the builds that kiln remembers
@@ -210,14 +210,16 @@ fn cache() {
     assert_data_eq!(
         help(&["cache", "ls", "-h"]),
         str![[r#"
-List cache mounts, with what uses them and how often they helped
+List cache mounts, with what uses them and how often they helped, or what a remote cache holds
 
 Usage: kiln cache ls [OPTIONS]
 
 Options:
-      --json      Print JSON, one object a line
-      --no-trunc  Show whole ids, and every step that uses a cache
-  -h, --help      Print help
+      --from <CACHE>  List what a remote cache holds, named as in `kiln build --cache-from`, instead
+                      of this machine's cache mounts
+      --json          Print JSON, one object a line
+      --no-trunc      Show whole ids, and every step that uses a cache
+  -h, --help          Print help
 
 Global options:
       --root <DIR>     Where kiln keeps images, caches and layers [env: KILN_ROOT] [default:

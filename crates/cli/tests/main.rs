@@ -16,6 +16,9 @@ mod faulty_proxy;
 mod go;
 mod help;
 mod misuse;
+#[expect(dead_code, reason = "the tests of remote caches use all of it")]
+#[path = "../../remote/tests/support/moto.rs"]
+mod moto;
 mod report;
 mod support;
 mod why;

@@ -49,6 +49,7 @@ pub use maintenance::{
 };
 pub use outcome::{BuildOutcome, ManifestDescriptor, StepCounts};
 pub use output::{Annotation, AnnotationPlace, Destination, ImageOptions, ImageOutput, LayerCompression, Output, Push};
+pub use remote_cache::{CacheContents, CacheLimits, CachedLayerInfo, CachedMountInfo, CollectedCache, ImportedCache};
 pub use request::{
     AutoCacheMode, BuildRequest, ContextSource, DockerfileSource, Entitlements, NamedContextSource, NoCache,
     SecretSource, SecretValue,

@@ -4,7 +4,8 @@
 //! {"version":1,"created":1790000000,
 //!  "records":{"digest":"sha256:…","size":1234},
 //!  "layers":[{"diff_id":"sha256:…","blob":{"digest":"sha256:…","size":99},"media_type":"application/vnd.oci.…"}],
-//!  "mounts":[{"key":"…","index":{"digest":"sha256:…","size":88},"packs":[{"digest":"sha256:…","size":77}],"size":500,"used":1790000000}]}
+//!  "mounts":[{"key":"…","index":{"digest":"sha256:…","size":88},"packs":[{"digest":"sha256:…","size":77}],"size":500,"used":1790000000,
+//!             "mode":493,"uid":0,"gid":0}]}
 //! ```
 
 use crate::blob::BlobRef;
@@ -66,6 +67,12 @@ pub struct CachedMount {
     pub size: u64,
     /// When a step last used it, in seconds since 1970.
     pub used: u64,
+    /// The mode of its directory.
+    pub mode: u32,
+    /// The owner of its directory.
+    pub uid: u32,
+    /// The group of its directory.
+    pub gid: u32,
 }
 
 impl CacheManifest {
@@ -139,7 +146,16 @@ pub(crate) mod tests {
             blob: blob(1),
             media_type: "application/vnd.oci.image.layer.v1.tar+gzip".to_owned(),
         };
-        let mount = CachedMount { key: "go-build".to_owned(), index: blob(2), packs: vec![blob(3)], size: 10, used: 1 };
+        let mount = CachedMount {
+            key: "go-build".to_owned(),
+            index: blob(2),
+            packs: vec![blob(3)],
+            size: 10,
+            used: 1,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
         let manifest = CacheManifest {
             version: MANIFEST_VERSION,
             created: 1,

@@ -38,6 +38,17 @@ impl Store {
         }))
     }
 
+    /// All memos of a kind, by their keys. That is no use of them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn memos(&self, kind: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.0.db().read(|sql| {
+            let mut select = sql.prepare_cached("SELECT key, value FROM memos WHERE kind = ? ORDER BY key")?;
+            select.query_map([kind], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
     /// Puts one memo; one of the same kind and key is replaced.
     ///
     /// # Errors

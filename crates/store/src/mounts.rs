@@ -18,7 +18,7 @@ use crate::process::{claim, is_at, make_dir};
 use crate::temp::TempDir;
 use rusqlite::{OptionalExtension, Transaction};
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -95,6 +95,14 @@ impl CacheMount {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The metadata of the directory: its mode and owner.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn metadata(&self) -> Result<Metadata> {
+        fs::metadata(&self.path).map_err(|error| Error::io("read", &self.path, error))
     }
 
     /// What [`CacheMount::keep_memo`] kept beside the files; nothing if that is not there.

@@ -7,7 +7,7 @@ use crate::ids::LayerId;
 use crate::leases;
 use crate::open::Store;
 use kiln_digest::CacheKey;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use std::time::SystemTime;
 
 /// How long ago something must have been used before a use is written down, in milliseconds. A fully cached build that follows
@@ -55,6 +55,24 @@ impl Store {
                 })
             });
             record.optional()
+        })
+    }
+
+    /// All records that have a layer, by their keys.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn records_with_layers(&self) -> Result<Vec<(CacheKey, Record)>> {
+        self.0.db().read(|sql| {
+            let mut select = sql.prepare_cached(
+                "SELECT key, value, layer, created, used FROM records WHERE layer IS NOT NULL ORDER BY key",
+            )?;
+            let record = |row: &Row<'_>| {
+                let key = CacheKey::from_bytes(row.get(0)?);
+                let (created, used) = (time(row.get(3)?), time(row.get(4)?));
+                Ok((key, Record { value: row.get(1)?, layer: row.get(2)?, created, used }))
+            };
+            select.query_map([], record)?.collect()
         })
     }
 

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_table_judges_memory() {
-        let row = |title, peak_kib| Row { title, sample: Sample { seconds: 2.0, peak_kib } };
+        let row = |title, peak_kib| Row { title, sample: Sample { seconds: 2.0, peak_kib, sent: None } };
         let text = table(&[row("push", 50 << 10), row("pull", 151 << 10)]);
         let cells = |title: &str| -> Vec<String> {
             let line = text.lines().find(|line| line.contains(title)).unwrap();

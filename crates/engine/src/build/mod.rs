@@ -16,7 +16,7 @@ mod worker;
 
 pub(crate) use record::StepRecord;
 pub(crate) use remote::RepositoryAccess;
-pub(crate) use selections::Selections;
+pub(crate) use selections::{Selections, keep_selections, stored_selections};
 pub(crate) use step::{EarlierRun, Made, Ran, StepContext};
 
 use crate::attest::Attestor;
@@ -34,6 +34,7 @@ use crate::snapshot::{Output, OwnLayer, Snapshot};
 use contexts::Contexts;
 use kiln_digest::CacheKey;
 use kiln_graph::{Graph, VertexId};
+use kiln_remote::INLINE_KEY;
 use kiln_store::{CacheMountKey, LayerId, Store};
 use main_context::Loading;
 use memory::Memory;
@@ -210,12 +211,21 @@ fn build(
     let (keys, layers): (Vec<_>, Vec<_>) = lock(&build.found).drain(..).unzip();
     // Only what is pruned first depends on it.
     let _ = engine.store().touch(&keys, &layers);
+    let inline = remote_cache::inline(&build, &request.cache_to, &targets)?;
+    if inline.is_some() && !request.outputs.is_empty() && !request.outputs.iter().any(|output| output.image().is_some())
+    {
+        let message = "the inline cache is nowhere, since no output is an image".to_owned();
+        events.event(Event::Warning { message, span: None });
+    }
     let image = |planned: &PlannedPlatform| {
         let snapshot = match planned.target.and_then(|_| solved.next()) {
             Some(Output::Snapshot(snapshot)) => snapshot,
             _ => Snapshot::empty(),
         };
-        let (config, platform) = (planned.config.clone(), planned.platform.clone());
+        let (mut config, platform) = (planned.config.clone(), planned.platform.clone());
+        // That of the base is about the base's layers.
+        config.extra.remove(INLINE_KEY);
+        config.extra.extend(inline.clone().map(|cache| (INLINE_KEY.to_owned(), cache)));
         let (target, source_date_epoch) = (planned.target, planned.source_date_epoch);
         export::Image { target, snapshot, config, platform, source_date_epoch }
     };

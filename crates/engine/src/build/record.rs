@@ -24,8 +24,12 @@ impl StepRecord {
     /// What is kept under a key, with the layer. A record without a layer, or of another form, is none.
     pub(crate) fn find(store: &Store, key: &CacheKey) -> Result<Option<(LayerId, Self)>, kiln_store::Error> {
         let Some(record) = store.record(key)? else { return Ok(None) };
-        let (Some(layer), Ok(value)) = (record.layer, postcard::from_bytes(&record.value)) else { return Ok(None) };
-        Ok(Some((layer, value)))
+        Ok(record.layer.zip(Self::read(&record.value)))
+    }
+
+    /// What the store keeps as a record's value, if it is one of a step.
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
+        postcard::from_bytes(value).ok()
     }
 
     /// Keeps it, with the layer that is in the store.

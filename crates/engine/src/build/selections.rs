@@ -10,6 +10,7 @@ use kiln_graph::Copy;
 use kiln_layer::Tree;
 use kiln_solver::FileListing;
 use kiln_sources::local::LocalContext;
+use kiln_store::Store;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -161,6 +162,24 @@ impl Build<'_> {
         store.put_memo(MEMO_SELECTION, key.as_bytes(), digest.as_bytes()).map_err(EngineError::store)?;
         Ok(digest)
     }
+}
+
+/// All digests of what was taken from snapshots that a store remembers, by tree and copy.
+pub(crate) fn stored_selections(store: &Store) -> Result<Vec<(ContentDigest, ContentDigest)>, kiln_store::Error> {
+    let digest = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).ok().map(ContentDigest::from_bytes);
+    let memos = store.memos(MEMO_SELECTION)?;
+    Ok(memos.iter().filter_map(|(key, value)| Some((digest(key)?, digest(value)?))).collect())
+}
+
+/// Makes a store remember such digests.
+pub(crate) fn keep_selections(
+    store: &Store,
+    selections: impl IntoIterator<Item = (ContentDigest, ContentDigest)>,
+) -> Result<(), kiln_store::Error> {
+    store.put_memos(
+        MEMO_SELECTION,
+        selections.into_iter().map(|(key, digest)| (key.as_bytes().to_vec(), digest.as_bytes().to_vec())),
+    )
 }
 
 /// What a selection depends on: the tree, and the part of the copy that selects.

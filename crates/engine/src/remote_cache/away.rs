@@ -1,29 +1,16 @@
-//! Layers that are in a remote cache: fetched, verified and unpacked when somebody needs their files, once a build.
-//!
-//! A layer is unpacked as those of images are, and becomes one of the store only if its tar stream has the diff id, and its files have
-//! the digest, that the record says. What the cache had is known to the store from then on.
+//! Layers of a build that are in a remote cache: fetched when somebody needs their files, once a build.
 //!
 //! A layer that cannot be had is *lost*: people are warned, and the build begins again without it.
 
 use super::document::RemoteStep;
+use super::fetch::Fetching;
 use super::import::Import;
-use super::with_causes;
 use crate::build::Build;
-use crate::cancel::CancelToken;
 use crate::error::{EngineError, ErrorKind};
-use crate::event::{Event, StepId};
 use crate::snapshot::{OwnLayer, Snapshot};
-use kiln_digest::{ContentDigest, Digest, Hasher};
-use kiln_layer::{ApplyError, ApplyOptions, TreeError, apply, decompress_ahead, diff_digest_until};
-use kiln_remote::{CachedLayer, RemoteError};
-use kiln_store::{ImportedLayer, LayerId, NewLayer};
-use std::io::{self, Read};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use kiln_remote::CachedLayer;
+use kiln_store::LayerId;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
-
-/// As many layers are fetched at once.
-const PARALLEL: usize = 4;
 
 /// The layer of a step that another machine made.
 pub(crate) struct AwayLayer {
@@ -31,26 +18,7 @@ pub(crate) struct AwayLayer {
     pub(super) cached: CachedLayer,
     pub(super) import: Arc<Import>,
     /// Its name here, once it has been fetched.
-    here: Mutex<Option<LayerId>>,
-}
-
-/// Why a layer is lost.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LostLayer {
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    #[error("failed to read it")]
-    Read(#[source] io::Error),
-    #[error("failed to unpack it")]
-    Unpack(#[source] ApplyError),
-    #[error("failed to read what it unpacks to")]
-    Tree(#[source] TreeError),
-    #[error("it unpacks to `{actual}`, but its record says `{expected}`")]
-    DiffId { actual: Digest, expected: Digest },
-    #[error("its files are `{actual}`, but its record says `{expected}`")]
-    Content { actual: ContentDigest, expected: ContentDigest },
-    #[error("it needs files of the layers below, as no layer of a step does")]
-    Deferred,
+    pub(super) here: Mutex<Option<LayerId>>,
 }
 
 /// A build that lost a layer of a remote cache begins again.
@@ -93,107 +61,13 @@ impl Build<'_> {
         Ok(snapshot.own_layers().iter().map(id).collect())
     }
 
-    /// Fetches layers, several at once, told as a step of their own.
     fn fetch_all(&self, layers: &[&AwayLayer]) -> Result<(), EngineError> {
-        let (step, started) = (self.next_internal_id(), Instant::now());
-        let name = format!("fetching cached layers from {}", layers[0].place());
-        self.events.event(Event::StepStarted { step, name, stage: None });
-        let next = AtomicUsize::new(0);
-        let failed: Mutex<Option<EngineError>> = Mutex::default();
-        let work = || {
-            while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.fetch(layer, step) {
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    next.store(layers.len(), Ordering::Relaxed);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..PARALLEL.min(layers.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let error = failed.as_ref().map(ToString::to_string);
-        self.events.event(Event::StepFinished { step, duration: started.elapsed(), error });
-        failed.map_or(Ok(()), Err)
-    }
-
-    fn fetch(&self, layer: &AwayLayer, step: StepId) -> Result<(), EngineError> {
-        let mut here = layer.here.lock().unwrap_or_else(PoisonError::into_inner);
-        if here.is_some() {
-            return Ok(());
-        }
-        let store = self.engine.store();
-        // Of several processes that need the same layer one fetches it; the others wait and find it.
-        let key = Hasher::new("kiln cached layer v1").field(layer.step.diff.as_bytes()).key();
-        let _lock = store.lock_step(&key, || !self.cancel.is_cancelled()).map_err(|error| {
-            if self.cancel.is_cancelled() { EngineError::cancelled() } else { EngineError::store(error) }
-        })?;
-        let known = store.layer_of_content(layer.step.diff).map_err(EngineError::store)?;
-        let id = match known {
-            Some(id) => id,
-            None => self.unpack(layer, step)?,
-        };
-        layer.step.record().keep(store, &layer.step.key, id).map_err(EngineError::store)?;
-        *here = Some(id);
-        Ok(())
-    }
-
-    /// Unpacks a layer while it is read, and commits it if it is the one that its record names.
-    fn unpack(&self, layer: &AwayLayer, step: StepId) -> Result<LayerId, EngineError> {
-        let store = self.engine.store();
-        let directory = store.temp_dir().map_err(EngineError::store)?;
-        let fs = directory.path().join("fs");
-        let blob = layer.cached.blob;
-        let tell = |current| {
-            let (item, total) = (format!("sha256:{}", blob.digest.short()), Some(blob.size));
-            self.events.event(Event::StepProgress { step, item, current, total, done: current == blob.size });
-        };
-        let unpack = || {
-            let read = Arc::new(AtomicU64::new(0));
-            let reader = Counted { inner: layer.import.remote().read(&blob)?, read: Arc::clone(&read) };
-            let stream = decompress_ahead(reader).map_err(LostLayer::Read)?;
-            let mut stream = Told { stream, read, told: 0, tell: &tell, cancel: &self.cancel };
-            let applied = apply(&mut stream, &fs, &ApplyOptions::default()).map_err(LostLayer::Unpack)?;
-            let expected = layer.step.diff_id;
-            if applied.diff_id != expected {
-                return Err(LostLayer::DiffId { actual: applied.diff_id, expected });
-            }
-            if !applied.deferred.is_empty() {
-                return Err(LostLayer::Deferred);
-            }
-            let diff = diff_digest_until(&fs, &self.cancel.flag()).map_err(LostLayer::Tree)?;
-            let expected = layer.step.diff;
-            if diff.digest != expected {
-                return Err(LostLayer::Content { actual: diff.digest, expected });
-            }
-            tell(blob.size);
-            Ok((applied, diff))
-        };
-        let (applied, diff) = unpack().map_err(|error| self.lost(layer, error))?;
-        let new = NewLayer { content: diff.digest, size: diff.size_bytes, entries: diff.entries };
-        let imported =
-            ImportedLayer { diff_id: applied.diff_id, diff_size: applied.size, created: layer.step.created() };
-        Ok(store.commit_imported_layer(&fs, new, &imported).map_err(EngineError::store)?.id)
-    }
-
-    /// What becomes of the build without the layer.
-    fn lost(&self, layer: &AwayLayer, error: LostLayer) -> EngineError {
-        if self.cancel.is_cancelled() {
-            return EngineError::cancelled();
-        }
-        let place = layer.place();
-        let message = format!("a cached layer from {place} cannot be used: {}", with_causes(&error));
-        let failed = EngineError::new(ErrorKind::Internal, "failed to unpack a layer of a remote cache");
-        let failed = failed.with_source(error);
-        if failed.is_full_disk() {
-            return failed;
-        }
-        self.events.event(Event::Warning { message, span: None });
-        self.remote_caches.lose(layer.step.diff_id);
-        EngineError::of(ErrorKind::Network, LayerLost)
+        let (store, step) = (self.engine.store(), self.next_internal_id());
+        let fetching = Fetching { store, events: self.events, cancel: &self.cancel, step };
+        fetching.all(layers, &|layer| {
+            self.remote_caches.lose(layer.step.diff_id);
+            Err(EngineError::of(ErrorKind::Network, LayerLost))
+        })
     }
 }
 
@@ -201,45 +75,5 @@ fn missing(layer: &OwnLayer) -> Option<&AwayLayer> {
     match layer {
         OwnLayer::Away(away) if away.here().is_none() => Some(away),
         OwnLayer::Away(_) | OwnLayer::Here(_) => None,
-    }
-}
-
-/// A step is told of in steps of so many bytes.
-const TOLD_BYTES: u64 = 1 << 20;
-
-/// A reader that counts.
-struct Counted {
-    inner: Box<dyn Read + Send>,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
-/// The stream within, which tells how much of the blob has been read.
-struct Told<'a> {
-    stream: Box<dyn Read + Send>,
-    read: Arc<AtomicU64>,
-    told: u64,
-    tell: &'a dyn Fn(u64),
-    cancel: &'a CancelToken,
-}
-
-impl Read for Told<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
-            return Err(io::Error::other("cancelled"));
-        }
-        let current = self.read.load(Ordering::Relaxed);
-        if current - self.told >= TOLD_BYTES {
-            self.told = current;
-            (self.tell)(current);
-        }
-        self.stream.read(buffer)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```json
 //! {"version":1,
-//!  "steps":[{"key":"…","diff":"…","diff_id":"sha256:…","duration":1234,"created":1790000000000,"injected":[]}],
+//!  "steps":[{"key":"…","diff":"…","diff_id":"sha256:…","duration":1234,"created":1790000000000,"used":1790000000000,
+//!            "injected":[]}],
 //!  "selections":[["…","…"]]}
 //! ```
 //!
@@ -42,6 +43,8 @@ pub(crate) struct RemoteStep {
     duration: u64,
     /// When it was made, in milliseconds since 1970.
     created: u64,
+    /// When a build last had it, in milliseconds since 1970.
+    used: u64,
     /// The automatic caches that it had.
     pub(crate) injected: Vec<CacheDirectory>,
 }
@@ -82,15 +85,25 @@ impl Document {
 impl RemoteStep {
     /// What the store of this machine has under a key, for others.
     pub(super) fn new(key: CacheKey, record: &StepRecord, diff_id: Digest, created: SystemTime) -> Self {
-        let since = created.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             key,
             diff: record.diff,
             diff_id,
             duration: u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
-            created: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            created: milliseconds(created),
+            used: milliseconds(created),
             injected: record.injected.clone(),
         }
+    }
+
+    /// The same, last had by a build at that time.
+    pub(super) fn used_at(&self, used: SystemTime) -> Self {
+        Self { used: milliseconds(used), ..self.clone() }
+    }
+
+    /// When a build last had it.
+    pub(super) fn used(&self) -> SystemTime {
+        UNIX_EPOCH.checked_add(Duration::from_millis(self.used)).unwrap_or(UNIX_EPOCH)
     }
 
     /// The record as this machine's store keeps it.
@@ -106,6 +119,11 @@ impl RemoteStep {
     pub(super) fn created(&self) -> SystemTime {
         UNIX_EPOCH.checked_add(Duration::from_millis(self.created)).unwrap_or(UNIX_EPOCH)
     }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! The cache mounts of an export: those of the store, and where this machine has none, those that other caches have.
 
 use super::export::{CacheExportError, Exporting};
-use super::import::Import;
-use super::mounts::ids;
+use super::import::{Holdings, Import};
 use super::with_causes;
 use crate::event::Event;
-use crate::ops::exec::cache_key;
-use kiln_graph::{Op, VertexId};
-use kiln_remote::{BlobRef, CachedMount, ExportError, Limits, Memo, Mounts, Sent, export_mount};
+use kiln_remote::{BlobRef, CachedMount, ExportError, Limits, Memo, Sent, export_mount};
 use kiln_store::{CacheMount, CacheMountKey, MountError};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,11 +24,14 @@ struct Carried {
 
 impl Exporting<'_> {
     /// Makes the place have the cache mounts that were asked for.
-    pub(super) fn mounts(&self, targets: &[VertexId]) -> Result<Vec<CachedMount>, CacheExportError> {
-        let wanted = self.wanted(targets);
+    pub(super) fn mounts(
+        &self,
+        wanted: &dyn Fn(&str) -> bool,
+        others: &[(Arc<Import>, Arc<Holdings>)],
+    ) -> Result<Vec<CachedMount>, CacheExportError> {
         let mut mounts = Vec::new();
-        let mut carried = self.carried(&*wanted);
-        for (key, used) in self.build.engine.store().cache_mount_keys()? {
+        let mut carried = self.carried(wanted, others);
+        for (key, used) in self.asked.store.cache_mount_keys()? {
             if !wanted(key.as_str()) {
                 continue;
             }
@@ -51,36 +52,17 @@ impl Exporting<'_> {
         Ok(mounts)
     }
 
-    /// Which keys are asked for.
-    fn wanted(&self, targets: &[VertexId]) -> Box<dyn Fn(&str) -> bool> {
-        match &self.export.options.mounts {
-            Mounts::None => Box::new(|_| false),
-            Mounts::All => Box::new(|_| true),
-            Mounts::Ids(given) => {
-                let given = given.clone();
-                let is = |key: &str, id: &String| key == id || cache_key::is_of(key, &cache_key::explicit(id));
-                Box::new(move |key| given.iter().any(|id| is(key, id) || cache_key::is_of(key, id)))
-            }
-            Mounts::Used => {
-                let graph = self.build.graph;
-                let steps = graph.reachable(targets).into_iter().filter_map(|id| match &graph.vertex(id).op {
-                    Op::Exec(exec) => Some(exec),
-                    Op::File(_) | Op::Source(_) => None,
-                });
-                let ids: Vec<String> = steps.flat_map(|exec| ids(exec)).collect();
-                Box::new(move |key| ids.iter().any(|id| cache_key::is_of(key, id)))
-            }
-        }
-    }
-
-    /// What other caches have of the wanted mounts: first the one that is replaced, then those that this build looked in.
-    fn carried(&self, wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, Carried> {
+    /// What other caches have of the wanted mounts: first the one that is replaced, then the others.
+    fn carried(
+        &self,
+        wanted: &dyn Fn(&str) -> bool,
+        others: &[(Arc<Import>, Arc<Holdings>)],
+    ) -> BTreeMap<String, Carried> {
         let mut carried = BTreeMap::new();
         for mount in self.old_mounts.iter().filter(|mount| wanted(&mount.key)) {
             carried.entry(mount.key.clone()).or_insert_with(|| Carried { mount: mount.clone(), from: None });
         }
-        for import in &self.build.remote_caches.imports {
-            let Some(holdings) = self.build.known_holdings(import) else { continue };
+        for (import, holdings) in others {
             for mount in holdings.mounts.iter().filter(|mount| wanted(&mount.key)) {
                 let from = || Carried { mount: mount.clone(), from: Some(Arc::clone(import)) };
                 carried.entry(mount.key.clone()).or_insert_with(from);
@@ -92,11 +74,8 @@ impl Exporting<'_> {
     /// Exports a mount of the store; nothing if it cannot be, which people are told.
     fn mount(&self, key: &CacheMountKey, used: SystemTime) -> Result<Option<CachedMount>, CacheExportError> {
         let given_up = Instant::now() + PATIENCE;
-        let held = self
-            .build
-            .engine
-            .store()
-            .hold_cache_mount(key, || !self.build.cancel.is_cancelled() && Instant::now() < given_up);
+        let patient = || !self.asked.cancel.is_cancelled() && Instant::now() < given_up;
+        let held = self.asked.store.hold_cache_mount(key, patient);
         let held = match held {
             Ok(Some(held)) => held,
             Ok(None) => return Ok(None),
@@ -107,7 +86,7 @@ impl Exporting<'_> {
             }
         };
         let memo = self.memo(key, &held);
-        let stop = self.build.cancel.flag();
+        let stop = self.asked.cancel.flag();
         let exported = match export_mount(held.path(), memo, &Limits::default(), self.remote, &stop) {
             Ok(exported) => exported,
             Err(ExportError::Remote(error)) => return Err(error.into()),
@@ -121,12 +100,21 @@ impl Exporting<'_> {
         let _ = held.keep_memo(&exported.memo.to_bytes());
         self.sent.fetch_add(exported.sent, Ordering::Relaxed);
         self.present.fetch_add(exported.total.saturating_sub(exported.sent), Ordering::Relaxed);
-        let (step, item) = (self.step, format!("cache mount {key}"));
+        let (step, item) = (self.asked.step, format!("cache mount {key}"));
         let (current, total) = (exported.sent, Some(exported.sent));
-        self.build.events.event(Event::StepProgress { step, item, current, total, done: true });
+        self.asked.events.event(Event::StepProgress { step, item, current, total, done: true });
         let since = used.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (key, used) = (key.as_str().to_owned(), since.as_secs());
-        Ok(Some(CachedMount { key, index: exported.index, packs: exported.packs, size: exported.size, used }))
+        let directory = held.metadata()?;
+        Ok(Some(CachedMount {
+            key: key.as_str().to_owned(),
+            index: exported.index,
+            packs: exported.packs,
+            size: exported.size,
+            used: since.as_secs(),
+            mode: directory.mode() & 0o7777,
+            uid: directory.uid(),
+            gid: directory.gid(),
+        }))
     }
 
     /// What is known of a mount, or can be learnt from the cache that is replaced.
@@ -134,14 +122,14 @@ impl Exporting<'_> {
         let mut memo = Memo::from_bytes(&held.memo());
         for mount in self.old_mounts.iter().filter(|mount| mount.key == key.as_str()) {
             // Who learns nothing sends more.
-            let _ = memo.learn(&mount.index, self.remote, &self.build.cancel.flag());
+            let _ = memo.learn(&mount.index, self.remote, &self.asked.cancel.flag());
         }
         memo
     }
 
     fn leave_out(&self, key: &CacheMountKey, error: &(dyn std::error::Error + 'static)) {
         let message = format!("the cache mount `{key}` was not exported: {}", with_causes(error));
-        self.build.events.event(Event::Warning { message, span: None });
+        self.asked.events.event(Event::Warning { message, span: None });
     }
 
     /// Makes the place have what another cache has of a mount.

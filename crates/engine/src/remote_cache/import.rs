@@ -11,7 +11,7 @@ use kiln_remote::{BlobRef, CacheManifest, CachedLayer, CachedMount, Remote, Remo
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A cache to look in.
 pub(crate) struct Import {
@@ -31,6 +31,8 @@ enum State {
 
 /// What a cache holds.
 pub(crate) struct Holdings {
+    /// When it was written.
+    pub(super) created: SystemTime,
     pub(super) steps: HashMap<CacheKey, RemoteStep>,
     pub(super) selections: HashMap<ContentDigest, ContentDigest>,
     pub(super) layers: HashMap<Digest, CachedLayer>,
@@ -93,6 +95,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a cache holds.
 pub(super) fn read(remote: &dyn Remote) -> Result<Option<Holdings>, ImportError> {
+    Ok(documents(remote)?.map(|(manifest, document)| Holdings::new(manifest, document)))
+}
+
+/// The documents of a cache.
+pub(super) fn documents(remote: &dyn Remote) -> Result<Option<(CacheManifest, Document)>, ImportError> {
     let Some(manifest) = remote.manifest()? else { return Ok(None) };
     let unusable = |source| ImportError::Records { place: remote.name(), source };
     let bytes = records(remote, &manifest.records).map_err(|error| match error {
@@ -100,7 +107,7 @@ pub(super) fn read(remote: &dyn Remote) -> Result<Option<Holdings>, ImportError>
         RecordsError::Document(error) => unusable(error),
     })?;
     let document = Document::from_json(&bytes).map_err(unusable)?;
-    Ok(Some(Holdings::new(manifest, document)))
+    Ok(Some((manifest, document)))
 }
 
 enum RecordsError {
@@ -121,6 +128,7 @@ fn records(remote: &dyn Remote, blob: &BlobRef) -> Result<Vec<u8>, RecordsError>
 impl Holdings {
     fn new(manifest: CacheManifest, document: Document) -> Self {
         Self {
+            created: UNIX_EPOCH.checked_add(Duration::from_secs(manifest.created)).unwrap_or(UNIX_EPOCH),
             steps: document.steps.into_iter().map(|step| (step.key, step)).collect(),
             selections: document.selections.into_iter().collect(),
             layers: manifest.layers.into_iter().map(|layer| (layer.diff_id, layer)).collect(),

@@ -8,7 +8,10 @@
 //!                     │ a step is about to run
 //!                     ▼
 //!                   mounts: the cache mounts that are not in the store are fetched in the background
-//!   --cache-to   ◀─ export: after a build that succeeded
+//!   --cache-to   ◀─ of_build: what a build that succeeded made ─▶ export
+//!   kiln cache export ◀─ of_store: all that the store has ─▶ export
+//!   kiln cache import ─▶ into_store: all that a cache has
+//!   kiln cache ls, gc ─▶ contents, collect
 //! ```
 //!
 //! How a cache is laid out in a registry or a directory is `kiln-remote`'s. Invariants:
@@ -17,15 +20,24 @@
 //!   miss.
 
 mod away;
+mod collect;
+mod contents;
 mod document;
 mod export;
 mod export_mounts;
+mod fetch;
 mod import;
+mod into_store;
 mod mounts;
+mod of_build;
+mod of_store;
 
 pub(crate) use away::{AwayLayer, LayerLost};
-pub(crate) use export::{check, export};
+pub use collect::{CacheLimits, CollectedCache};
+pub use contents::{CacheContents, CachedLayerInfo, CachedMountInfo};
+pub use into_store::ImportedCache;
 pub(crate) use mounts::RemoteMounts;
+pub(crate) use of_build::{check, export, inline};
 
 use crate::build::Build;
 use crate::cancel::{CancelToken, HookGuard};
@@ -52,10 +64,7 @@ pub(crate) struct RemoteCaches {
 impl RemoteCaches {
     /// Begins to read what the caches hold. Warnings are for those that cannot be reached from here at all.
     pub(crate) fn begin(engine: &Engine, imports: &[CacheImport], cancel: &CancelToken, warn: &dyn Fn(String)) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let to_stop = Arc::clone(&stop);
-        let forward = cancel.on_cancel(move || to_stop.store(true, Ordering::SeqCst));
-        let access = Access { client: engine.client().clone(), stop };
+        let (access, forward) = access(engine, cancel);
         let mut reading = Vec::new();
         for import in imports {
             match connect(&import.location, &access) {
@@ -74,6 +83,14 @@ impl RemoteCaches {
     fn is_lost(&self, diff_id: &Digest) -> bool {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(diff_id)
     }
+}
+
+/// What is needed to reach caches, for as long as nobody cancels.
+fn access(engine: &Engine, cancel: &CancelToken) -> (Access, HookGuard) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let to_stop = Arc::clone(&stop);
+    let forward = cancel.on_cancel(move || to_stop.store(true, Ordering::SeqCst));
+    (Access { client: engine.client().clone(), stop }, forward)
 }
 
 impl Drop for RemoteCaches {

@@ -53,7 +53,7 @@ pub(crate) struct Fetched {
 
 /// Why a cache mount could not be fetched.
 #[derive(Debug, thiserror::Error)]
-enum FetchError {
+pub(super) enum FetchError {
     #[error(transparent)]
     Import(#[from] ImportError),
     #[error(transparent)]
@@ -81,23 +81,34 @@ impl Slot {
     fn fetch(&self, store: &Store, stop: &AtomicBool) {
         let mut state = self.state();
         if matches!(*state, State::Away) {
-            *state = match self.fetched(store, stop) {
+            *state = match Fetched::fetch(&self.mount, &self.import, store, stop) {
                 Ok(fetched) => State::Here(fetched),
                 Err(error) => State::Failed(error),
             };
         }
     }
-
-    fn fetched(&self, store: &Store, stop: &AtomicBool) -> Result<Fetched, FetchError> {
-        let directory = store.temp_dir()?;
-        let files = directory.path().join("fs");
-        std::fs::create_dir(&files).map_err(FetchError::Make)?;
-        let imported = import_mount(&self.mount.index, &files, self.import.remote(), stop)?;
-        Ok(Fetched { directory, imported })
-    }
 }
 
 impl Fetched {
+    pub(super) fn fetch(
+        mount: &CachedMount,
+        import: &Import,
+        store: &Store,
+        stop: &AtomicBool,
+    ) -> Result<Self, FetchError> {
+        let directory = store.temp_dir()?;
+        let files = directory.path().join("fs");
+        std::fs::create_dir(&files).map_err(FetchError::Make)?;
+        let imported = import_mount(&mount.index, &files, import.remote(), stop)?;
+        Ok(Self { directory, imported })
+    }
+
+    /// What it came to, for people.
+    pub(super) fn summary(&self) -> String {
+        let Imported { files, size, fetched, .. } = &self.imported;
+        format!("{files} files of {size} bytes, {fetched} bytes fetched\n")
+    }
+
     /// Moves the files into a directory that is empty.
     pub(crate) fn move_into(&self, directory: &Path) -> io::Result<()> {
         for entry in std::fs::read_dir(self.directory.path().join("fs"))? {
@@ -183,9 +194,8 @@ impl Build<'_> {
         let taken = std::mem::replace(&mut *slot.state(), State::Taken);
         let fetched = match taken {
             State::Here(fetched) => {
-                let Imported { files, size, fetched: bytes, .. } = &fetched.imported;
-                let text = format!("{files} files of {size} bytes, {bytes} bytes fetched\n");
-                self.events.event(Event::StepLog { step, stream: Stream::Stderr, data: text.into_bytes() });
+                let data = fetched.summary().into_bytes();
+                self.events.event(Event::StepLog { step, stream: Stream::Stderr, data });
                 Some(fetched)
             }
             State::Failed(error) if !self.cancel.is_cancelled() => {

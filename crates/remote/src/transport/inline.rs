@@ -10,7 +10,7 @@ use crate::manifest::{CacheManifest, CachedLayer, MANIFEST_VERSION};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiln_digest::Digest;
-use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType, Platform};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,6 +19,9 @@ pub const INLINE_KEY: &str = "kiln.cache.v1";
 
 /// Most bytes of a config with a cache in it.
 pub(super) const CONFIG_MAX: u64 = 16 << 20;
+
+/// Most images of an index that are looked into.
+const IMAGES_MAX: usize = 32;
 
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
@@ -48,14 +51,14 @@ pub(super) fn is_image(image: &ImageManifest) -> bool {
     }
 }
 
-/// Whether a manifest of an index is for machines like this one.
-pub(super) fn is_for_this_machine(child: &Descriptor) -> bool {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
+/// The images of an index, of one for each platform.
+pub(super) fn images(index: &ImageIndex) -> Vec<&Descriptor> {
+    let is_image = |child: &&Descriptor| {
+        // What is said of an image is for no platform.
+        let known = |platform: &Platform| platform.architecture().to_string() != "unknown";
+        *child.media_type() != MediaType::ImageIndex && child.platform().as_ref().is_some_and(known)
     };
-    child.platform().as_ref().is_some_and(|platform| platform.architecture().to_string() == architecture)
+    index.manifests().iter().filter(is_image).take(IMAGES_MAX).collect()
 }
 
 /// Finds the cache in an image's config. A config without one is no error.

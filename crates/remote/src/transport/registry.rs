@@ -14,8 +14,8 @@ use crate::blob::{BlobRef, Content, Sent};
 use crate::error::{ManifestProblem, RemoteError};
 use crate::manifest::{CacheManifest, MANIFEST_MAX};
 use kiln_registry::{
-    BlobReader, BlobSource, Client, Descriptor, ImageIndex, ImageManifest, Manifest, MediaType, Pushed, Reference,
-    RegistryError, Upload, Watch,
+    BlobReader, BlobSource, Client, Descriptor, ImageManifest, Manifest, MediaType, Pushed, Reference, RegistryError,
+    Upload, Watch,
 };
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
@@ -65,21 +65,27 @@ impl Registry {
         }
     }
 
-    /// The manifest that leads to the cache: of an index of images the one for this machine.
-    fn chosen(&self, index: &ImageIndex) -> Result<Box<ImageManifest>, RemoteError> {
-        let for_this_machine = index.manifests().iter().find(|child| inline::is_for_this_machine(child));
-        match for_this_machine {
-            Some(child) => self.image(child),
-            None => self.image(first_child(index).map_err(|problem| self.unusable(problem))?),
+    /// The cache in the configs of images, if one of them has it. The images of one build all have the same records, each with its own
+    /// layers.
+    fn inline(&self, images: &[Box<ImageManifest>]) -> Result<Option<CacheManifest>, RemoteError> {
+        let mut all: Option<Inline> = None;
+        for image in images {
+            let config = blob_of(image.config()).map_err(|problem| self.unusable(problem))?;
+            let bytes = self.document(&config, inline::CONFIG_MAX)?;
+            let found = inline::read(&bytes, image).map_err(|problem| self.unusable(problem))?;
+            match (&mut all, found) {
+                (Some(all), Some(found)) => all.manifest.layers.extend(found.manifest.layers),
+                (all, found) => *all = all.take().or(found),
+            }
         }
+        Ok(all.map(|all| self.inline.get_or_init(|| all).manifest.clone()))
     }
 
-    /// The cache in the config of an image, if it has one.
-    fn inline(&self, image: &ImageManifest) -> Result<Option<CacheManifest>, RemoteError> {
-        let config = blob_of(image.config()).map_err(|problem| self.unusable(problem))?;
-        let bytes = self.document(&config, inline::CONFIG_MAX)?;
-        let found = inline::read(&bytes, image).map_err(|problem| self.unusable(problem))?;
-        Ok(found.map(|found| self.inline.get_or_init(|| found).manifest.clone()))
+    /// The cache that a manifest leads to.
+    fn cache(&self, image: &ImageManifest) -> Result<CacheManifest, RemoteError> {
+        let config = config_of(image).map_err(|problem| self.unusable(problem))?;
+        let bytes = self.document(&config, MANIFEST_MAX)?;
+        CacheManifest::from_json(&bytes).map_err(|problem| self.unusable(problem))
     }
 
     fn inline_blob(&self, blob: &BlobRef) -> Option<&Inline> {
@@ -153,16 +159,20 @@ impl Remote for Registry {
             Err(RegistryError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let image = match fetched.manifest {
-            Manifest::Image(image) => image,
-            Manifest::Index(index) => self.chosen(&index)?,
-        };
-        if inline::is_image(&image) {
-            return self.inline(&image);
+        match fetched.manifest {
+            Manifest::Image(image) if inline::is_image(&image) => self.inline(&[image]),
+            Manifest::Image(image) => self.cache(&image).map(Some),
+            Manifest::Index(index) => match inline::images(&index) {
+                images if images.is_empty() => {
+                    let child = first_child(&index).map_err(|problem| self.unusable(problem))?;
+                    self.cache(&*self.image(child)?).map(Some)
+                }
+                images => {
+                    let images = images.into_iter().map(|child| self.image(child));
+                    self.inline(&images.collect::<Result<Vec<_>, _>>()?)
+                }
+            },
         }
-        let config = config_of(&image).map_err(|problem| self.unusable(problem))?;
-        let bytes = self.document(&config, MANIFEST_MAX)?;
-        CacheManifest::from_json(&bytes).map(Some).map_err(|problem| self.unusable(problem))
     }
 
     fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {

@@ -88,7 +88,16 @@ fn example(seed: u64, layer_size: usize) -> (CacheManifest, Vec<Vec<u8>>) {
             blob: blob(1),
             media_type: "application/vnd.oci.image.layer.v1.tar+gzip".to_owned(),
         }],
-        mounts: vec![CachedMount { key: "go".to_owned(), index: blob(2), packs: vec![blob(3)], size: 1, used: 1 }],
+        mounts: vec![CachedMount {
+            key: "go".to_owned(),
+            index: blob(2),
+            packs: vec![blob(3)],
+            size: 1,
+            used: 1,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        }],
     };
     (manifest, contents)
 }

@@ -1,7 +1,8 @@
-//! `kiln cache ls`: the cache mounts, what each is worth and who uses it.
+//! `kiln cache ls`: the cache mounts, what each is worth and who uses it; with `--from` a remote cache ([`super::contents`]).
 
-use super::SHORT_ID;
+use super::{SHORT_ID, contents};
 use crate::args::Globals;
+use crate::commands::build::caches;
 use crate::error::CliError;
 use crate::exit::ExitStatus;
 use crate::session::Session;
@@ -9,13 +10,16 @@ use crate::table::Table;
 use crate::{human, terminal, text};
 use clap::Args;
 use jiff::Timestamp;
-use kiln_engine::CacheMountInfo;
+use kiln_engine::{CacheImport, CacheMountInfo};
 use serde::Serialize;
 use std::time::SystemTime;
 
 /// Options of `kiln cache ls`.
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
+    /// List what a remote cache holds, named as in `kiln build --cache-from`, instead of this machine's cache mounts
+    #[arg(long, value_name = "CACHE", value_parser = caches::import)]
+    from: Vec<Vec<CacheImport>>,
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -44,7 +48,13 @@ struct Line<'a> {
 
 /// Lists the cache mounts.
 pub(crate) fn execute(globals: &Globals, args: &LsArgs) -> Result<ExitStatus, CliError> {
-    let mounts = Session::open(globals)?.engine.cache_mounts()?;
+    let session = Session::open(globals)?;
+    if !args.from.is_empty() {
+        let mut caches = args.from.iter().flatten();
+        caches.try_for_each(|cache| contents::list(&session, cache, args.json, args.no_trunc))?;
+        return Ok(ExitStatus::SUCCESS);
+    }
+    let mounts = session.engine.cache_mounts()?;
     terminal::print(&render(&mounts, args, Timestamp::now()))?;
     Ok(ExitStatus::SUCCESS)
 }
@@ -91,7 +101,7 @@ fn json(mount: &CacheMountInfo) -> String {
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-fn timestamp(time: SystemTime) -> Option<Timestamp> {
+pub(super) fn timestamp(time: SystemTime) -> Option<Timestamp> {
     Timestamp::try_from(time).ok()
 }
 
@@ -121,7 +131,7 @@ mod tests {
     }
 
     fn rendered(json: bool, no_trunc: bool) -> String {
-        render(&mounts(), &LsArgs { json, no_trunc }, Timestamp::from_second(10_800).unwrap())
+        render(&mounts(), &LsArgs { from: Vec::new(), json, no_trunc }, Timestamp::from_second(10_800).unwrap())
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! `kiln cache`: the directories that outlive builds, those of `RUN --mount=type=cache` and those that steps got by
-//! themselves.
+//! themselves; and caches of other machines, written, read and tidied apart from builds.
 
+mod contents;
+mod gc;
 mod ls;
 mod rm;
+mod travel;
 
 use crate::args::Globals;
 use crate::error::CliError;
@@ -19,10 +22,16 @@ pub(crate) struct CacheArgs {
 
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
-    /// List cache mounts, with what uses them and how often they helped
+    /// List cache mounts, with what uses them and how often they helped, or what a remote cache holds
     Ls(ls::LsArgs),
     /// Remove cache mounts
     Rm(rm::RmArgs),
+    /// Write all steps and cache mounts of the store to a remote cache
+    Export(travel::ExportArgs),
+    /// Fetch all steps and cache mounts of a remote cache into the store
+    Import(travel::ImportArgs),
+    /// Drop what is old from a remote cache
+    Gc(gc::GcArgs),
 }
 
 /// Does what was asked for.
@@ -30,6 +39,9 @@ pub(crate) fn execute(globals: &Globals, args: &CacheArgs) -> Result<ExitStatus,
     match &args.command {
         CacheCommand::Ls(args) => ls::execute(globals, args),
         CacheCommand::Rm(args) => rm::execute(globals, args),
+        CacheCommand::Export(args) => travel::export(globals, args),
+        CacheCommand::Import(args) => travel::import(globals, args),
+        CacheCommand::Gc(args) => gc::execute(globals, args),
     }
 }
 
