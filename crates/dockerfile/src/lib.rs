@@ -23,6 +23,7 @@ pub mod span;
 pub mod words;
 
 mod directives;
+mod encoding;
 mod error;
 mod flags;
 mod heredoc;
@@ -32,6 +33,7 @@ mod lines;
 mod parser;
 mod suggest;
 
+pub use encoding::{EncodingError, decode};
 pub use error::{Error, ErrorKind};
 pub use flags::{FlagKind, KNOWN as FLAGS};
 pub use instruction::KEYWORDS;

@@ -122,6 +122,11 @@ impl Parser {
             self.errors.push(Error::new(ErrorKind::UnknownInstruction, first.span(), message));
             return;
         }
+        if let Some(at) = text.as_str().find('\0') {
+            let place = text.slice(at..at + 1).span();
+            let error = Error::new(ErrorKind::Malformed, place, "a zero byte, which no command, name or path can hold");
+            return self.errors.push(error.hint("if there are more, the file may be UTF-16: save it as UTF-8"));
+        }
         let parts = Parts::new(line.text(), self.dockerfile.directives.escape);
         let keyword = Spanned::new(parts.keyword.as_str().to_owned(), parts.keyword.span());
         let known = parts.name.is_some();

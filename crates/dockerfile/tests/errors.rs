@@ -229,6 +229,11 @@ fn whole_files() {
         ),
         ("# escape=^\nFROM a", "^: `^` cannot be the escape character [write a backslash or a backtick: # escape=`]"),
         ("# syntax=a\n# syntax=b\nFROM a", "syntax: parser directive `syntax` is given twice"),
+        (
+            "FROM a\nRUN x\0y\n# \0\nUSER b",
+            "\0: a zero byte, which no command, name or path can hold [if there are more, the file may be UTF-16: save it as \
+             UTF-8]",
+        ),
         ("FROM a\n\\", "\\: the line continues, but nothing follows"),
         // A FROM that cannot be read is one fault, not two.
         ("FRM a\nRUN y", "FRM: unknown instruction `FRM` [did you mean `FROM`?]"),

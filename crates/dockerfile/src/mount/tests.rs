@@ -124,9 +124,15 @@ fn faults() {
         ("type=cache,id=a", "--mount=type=cache,id=a: a cache mount needs a target [add target=/PATH]"),
         ("target=", ": a mount's target may not be empty"),
         ("target=/a,ro=maybe", "maybe: `ro` is `true` or `false`, not `maybe`"),
-        ("target=/a,mode=0755", "0755: a bind mount has no option `mode`"),
-        ("type=tmpfs,target=/a,uid=1", "1: a tmpfs mount has no option `uid`"),
-        ("target=/a,sharing=locked", "locked: a bind mount has no option `sharing`"),
+        (
+            "target=/a,mode=0755",
+            "mode: a bind mount has no option `mode` [`mode` is for type=cache and type=secret and type=ssh]",
+        ),
+        (
+            "type=tmpfs,target=/a,uid=1",
+            "uid: a tmpfs mount has no option `uid` [`uid` is for type=cache and type=secret and type=ssh]",
+        ),
+        ("target=/a,sharing=locked", "sharing: a bind mount has no option `sharing` [`sharing` is for type=cache]"),
         (
             "type=cache,target=/a,sharing=none",
             "none: `sharing` cannot be `none` [it is one of `shared`, `private`, `locked`]",
@@ -135,7 +141,7 @@ fn faults() {
         ("type=cache,target=/a,uid=root", "root: `uid` cannot be `root`: expected a number"),
         ("type=cache,target=/a,gid=-1", "-1: `gid` cannot be `-1`: expected a number"),
         ("type=cache,target=/a,size=1m", "size: a cache mount has no option `size`"),
-        ("type=cache,target=/a,env=A", "A: a cache mount has no option `env`"),
+        ("type=cache,target=/a,env=A", "env: a cache mount has no option `env` [`env` is for type=secret]"),
         ("type=cache,target=/a,required", "required: a cache mount has no option `required`"),
         (
             "required,type=secret,id=a",
@@ -147,9 +153,13 @@ fn faults() {
             "--mount=type=secret: a secret mount needs an `id` [add id=NAME, and give it: --secret id=NAME,src=FILE]",
         ),
         ("type=secret,id=a,src=b", "--mount=type=secret,id=a,src=b: a secret mount has `id` or `source`, not both"),
-        ("type=ssh,env=x", "x: an ssh mount has no option `env`"),
+        ("type=ssh,env=x", "env: an ssh mount has no option `env` [`env` is for type=secret]"),
         ("type=ssh,mode=x", "x: `mode` cannot be `x`: expected octal digits, such as 0755"),
         ("type=ssh,required=x", "x: `required` is `true` or `false`, not `x`"),
+        (
+            "type=tmpfs,target=/a,source=/b",
+            "source: a tmpfs mount has no option `source` [`source` is for type=bind and type=cache and type=secret]",
+        ),
         ("type=secret,id=a,required=x", "x: `required` is `true` or `false`, not `x`"),
         ("type=secret,id=a,mode=x", "x: `mode` cannot be `x`: expected octal digits, such as 0755"),
         ("type=secret,id=a,uid=-1", "-1: `uid` cannot be `-1`: expected a number"),
@@ -157,7 +167,10 @@ fn faults() {
         ("type=tmpfs,target=/a,size=-1", "-1: `-1` is not a size such as `64m` or `1GiB`"),
         ("type=", ": there is no mount type `` [types are bind, cache, tmpfs, secret, ssh]"),
         ("type", "type: mount option `type` needs a value [write type=VALUE]"),
-        ("type=secret,id=a,from=b", "b: a secret mount has no option `from`"),
+        (
+            "type=secret,id=a,from=b",
+            "from: a secret mount has no option `from` [`from` is for type=bind and type=cache]",
+        ),
     ] {
         assert_eq!(fault(flag), expected, "{flag}");
     }

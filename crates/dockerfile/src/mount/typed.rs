@@ -160,10 +160,10 @@ struct Options {
     readonly: Option<bool>,
     required: bool,
     size: Option<u64>,
-    sharing: Option<(Sharing, Span)>,
-    mode: Option<(u32, Span)>,
-    uid: Option<(u32, Span)>,
-    gid: Option<(u32, Span)>,
+    sharing: Sharing,
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
 }
 
 /// Gives expanded fields a type. `span` is the whole flag's.
@@ -178,7 +178,7 @@ pub fn parse(fields: &[Field], span: Span) -> Result<Mount> {
     for field in fields {
         options.read(field)?;
     }
-    options.finish(span)
+    options.finish(span, fields)
 }
 
 fn fault(span: Span, message: impl Into<String>) -> Error {
@@ -222,7 +222,7 @@ impl Options {
                 self.size = Some(size::parse(&value.value).map_err(|error| fault(span, error.to_string()))?);
             }
             "sharing" => {
-                let sharing = match value.value.to_lowercase().as_str() {
+                self.sharing = match value.value.to_lowercase().as_str() {
                     "shared" => Sharing::Shared,
                     "private" => Sharing::Private,
                     "locked" => Sharing::Locked,
@@ -231,11 +231,10 @@ impl Options {
                             .hint("it is one of `shared`, `private`, `locked`"));
                     }
                 };
-                self.sharing = Some((sharing, span));
             }
-            "mode" => self.mode = Some((number(field, &value.value, 8)?, span)),
-            "uid" => self.uid = Some((number(field, &value.value, 10)?, span)),
-            "gid" => self.gid = Some((number(field, &value.value, 10)?, span)),
+            "mode" => self.mode = Some(number(field, &value.value, 8)?),
+            "uid" => self.uid = Some(number(field, &value.value, 10)?),
+            "gid" => self.gid = Some(number(field, &value.value, 10)?),
             _ => return Err(self.unknown(field)),
         }
         Ok(())
@@ -279,11 +278,15 @@ impl Options {
         Err(if self.kind.is_none() { error.hint(format!("`type={}` must stand before it", kinds[0])) } else { error })
     }
 
-    fn refuse<T>(&self, option: &str, value: &Option<(T, Span)>) -> Result<()> {
-        match value {
-            Some((_, span)) => Err(fault(*span, format!("{} mount has no option `{option}`", article(self.kind())))),
-            None => Ok(()),
-        }
+    /// Fails when one of `fields` is among `options`, which the type does not have.
+    fn refuse(&self, fields: &[Field], options: &[&str]) -> Result<()> {
+        let Some(field) = fields.iter().find(|field| options.contains(&field.key.value.as_str())) else {
+            return Ok(());
+        };
+        let key = field.key.value.as_str();
+        let types: Vec<_> = OPTIONS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(kind, _)| *kind).collect();
+        Err(fault(field.key.span, format!("{} mount has no option `{key}`", article(self.kind())))
+            .hint(format!("`{key}` is for type={}", types.join(" and type="))))
     }
 
     fn target(&self, span: Span) -> Result<String> {
@@ -294,49 +297,49 @@ impl Options {
         }
     }
 
-    fn finish(self, span: Span) -> Result<Mount> {
+    fn finish(self, span: Span, fields: &[Field]) -> Result<Mount> {
         let kind = self.kind();
         if !matches!(kind, "secret" | "ssh" | "cache") {
-            self.refuse("mode", &self.mode)?;
-            self.refuse("uid", &self.uid)?;
-            self.refuse("gid", &self.gid)?;
+            self.refuse(fields, &["mode", "uid", "gid"])?;
         }
         if kind != "cache" {
-            self.refuse("sharing", &self.sharing)?;
+            self.refuse(fields, &["sharing"])?;
         }
         if kind != "secret" {
-            self.refuse("env", &self.env)?;
+            self.refuse(fields, &["env"])?;
         }
-        let first = |option: &Option<(u32, Span)>| option.map(|(value, _)| value);
-        let (mode, uid, gid) = (first(&self.mode), first(&self.uid), first(&self.gid));
         match kind {
             "secret" => {
-                self.refuse("from", &self.from)?;
-                self.secret(span, mode, uid, gid).map(Mount::Secret)
+                self.refuse(fields, &["from"])?;
+                self.secret(span).map(Mount::Secret)
             }
             "ssh" => Ok(Mount::Ssh(Ssh {
                 id: filled(self.id),
                 target: filled(self.target),
                 required: self.required,
-                mode,
-                uid,
-                gid,
+                mode: self.mode,
+                uid: self.uid,
+                gid: self.gid,
             })),
-            "tmpfs" => Ok(Mount::Tmpfs(Tmpfs {
-                target: self.target(span)?,
-                size: self.size.filter(|size| *size > 0),
-                readonly: self.readonly.unwrap_or(false),
-            })),
+            "tmpfs" => {
+                // BuildKit takes it, and then looks for the path in an empty directory.
+                self.refuse(fields, &["source", "src"])?;
+                Ok(Mount::Tmpfs(Tmpfs {
+                    target: self.target(span)?,
+                    size: self.size.filter(|size| *size > 0),
+                    readonly: self.readonly.unwrap_or(false),
+                }))
+            }
             "cache" => Ok(Mount::Cache(Cache {
                 target: self.target(span)?,
                 id: filled(self.id),
                 from: filled(self.from),
                 source: filled(self.source),
                 readonly: self.readonly.unwrap_or(false),
-                sharing: self.sharing.map_or(Sharing::default(), |(sharing, _)| sharing),
-                mode,
-                uid,
-                gid,
+                sharing: self.sharing,
+                mode: self.mode,
+                uid: self.uid,
+                gid: self.gid,
             })),
             _ => Ok(Mount::Bind(Bind {
                 target: self.target(span)?,
@@ -347,7 +350,8 @@ impl Options {
         }
     }
 
-    fn secret(self, span: Span, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>) -> Result<Secret> {
+    fn secret(self, span: Span) -> Result<Secret> {
+        let (mode, uid, gid) = (self.mode, self.uid, self.gid);
         let (id, source, target) = (filled(self.id), filled(self.source), filled(self.target));
         let id = match (id, source, &target) {
             (Some(_), Some(_), _) => {

@@ -118,9 +118,8 @@ fn text(name: &str, size: u64, file: std::fs::File) -> Result<String, EngineErro
     }
     let mut bytes = Vec::new();
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, HERE, error))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        EngineError::new(ErrorKind::User, format!("`{name}` is not UTF-8 at byte {at}"))
+    kiln_dockerfile::decode(bytes).map_err(|error| {
+        EngineError::new(ErrorKind::User, format!("`{name}` is {error}")).with_hint("save it as UTF-8")
     })
 }
 

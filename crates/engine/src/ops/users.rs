@@ -92,10 +92,11 @@ pub(crate) fn process(tree: &dyn Tree, user: Option<&str>) -> Result<ProcessUser
     };
     let passwd = read(tree, "etc/passwd")?;
     let groups = read(tree, "etc/group")?;
-    let known = find_user(&passwd, user).or_else(|| {
-        let uid: u32 = user.parse().ok()?;
-        users(&passwd).find(|known| known.uid == uid)
-    });
+    // A number is an id, even where the database has a user or group of that name.
+    let known = match user.parse::<u32>() {
+        Ok(uid) => users(&passwd).find(|known| known.uid == uid),
+        Err(_) => find_user(&passwd, user),
+    };
     let (uid, own_group, home) = match (&known, user.parse()) {
         (Some(known), _) => (known.uid, known.gid, known.home.to_owned()),
         (None, Ok(uid)) => (uid, 0, "/".to_owned()),
@@ -103,10 +104,10 @@ pub(crate) fn process(tree: &dyn Tree, user: Option<&str>) -> Result<ProcessUser
     };
     let gid = match group {
         None => own_group,
-        Some(name) => match (find_group(&groups, name), name.parse()) {
-            (Some(group), _) => group.gid,
-            (None, Ok(gid)) => gid,
-            (None, Err(_)) => return Err(UserError::UnknownGroup(name.to_owned())),
+        Some(name) => match (name.parse(), find_group(&groups, name)) {
+            (Ok(gid), _) => gid,
+            (Err(_), Some(group)) => group.gid,
+            (Err(_), None) => return Err(UserError::UnknownGroup(name.to_owned())),
         },
     };
     // The process's own group is always among the further ones: what is closed to that group must not open up when a process
@@ -164,9 +165,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let etc = directory.path().join("etc");
         std::fs::create_dir(&etc).unwrap();
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\nbroken\n";
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\n1234:x:5:6::/:/bin/sh\nbroken\n";
         std::fs::write(etc.join("passwd"), passwd).unwrap();
-        std::fs::write(etc.join("group"), "root:x:0:\nweb:x:34:\ndocker:x:99:root,web\n").unwrap();
+        std::fs::write(etc.join("group"), "root:x:0:\nweb:x:34:\ndocker:x:99:root,web\n77:x:78:\n").unwrap();
         let tree = Directory::new(directory.path()).unwrap();
         (directory, tree)
     }
@@ -181,6 +182,8 @@ mod tests {
             (Some("web:docker"), 33, 99, &[99], "/var/www"),
             (Some("1000"), 1000, 0, &[0], "/"),
             (Some("1000:1001"), 1000, 1001, &[1001], "/"),
+            (Some("1234"), 1234, 0, &[0], "/"),
+            (Some("web:77"), 33, 77, &[77], "/var/www"),
         ] {
             let found = process(&tree, user).unwrap();
             let expected = ProcessUser { uid, gid, additional_gids: groups.to_vec(), home: home.to_owned() };

@@ -45,7 +45,7 @@ pub(super) fn lower(step: &mut Step<'_>, add: &ast::Add) -> Result<(), LowerErro
         }
         if HttpFile::is_url(path) {
             let digest = checksum.text.as_ref().map(|(text, span)| {
-                text.parse().map_err(|error: kiln_digest::ParseDigestError| LowerError::new(error.to_string(), *span))
+                text.parse().map_err(|error: kiln_digest::ParseDigestError| with_hint(&error, *span))
             });
             let file = HttpFile::at(path, digest.transpose()?);
             let filename = file.filename.clone();
@@ -93,7 +93,7 @@ fn git_tree(
     checksum: &Checksum,
     span: Span,
 ) -> Result<GitTree, LowerError> {
-    let GitAddress { mut tree, keep_git_dir, .. } = address.map_err(|error| from_address(&error, span))?;
+    let GitAddress { mut tree, keep_git_dir, .. } = address.map_err(|error| with_hint(&error, span))?;
     if let Some(flag) = &add.keep_git_dir {
         if keep_git_dir.is_some_and(|said| said != flag.value) {
             return Err(LowerError::new("`--keep-git-dir` and the address say different things", flag.span));
@@ -113,7 +113,8 @@ fn git_tree(
     Ok(tree)
 }
 
-fn from_address(error: &kiln_graph::ParseGitError, span: Span) -> LowerError {
+/// An error whose message may end in a hint.
+fn with_hint(error: &dyn std::error::Error, span: Span) -> LowerError {
     let text = error.to_string();
     match text.split_once("\nhint: ") {
         Some((message, hint)) => LowerError::new(message, span).hint(hint),

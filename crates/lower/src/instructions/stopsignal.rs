@@ -16,10 +16,11 @@ pub(super) fn lower(step: &mut Step<'_>, word: &Word) -> Result<(), LowerError> 
     let signal = step.expand(word)?;
     if !is_signal(&signal) {
         let plain = signal.to_uppercase();
-        let names = SIGNALS.iter().copied();
+        let names: Vec<_> = SIGNALS.iter().map(|name| format!("SIG{name}")).collect();
+        let written = if plain.starts_with("SIG") { plain } else { format!("SIG{plain}") };
         return Err(LowerError::new(format!("`{signal}` is not a signal"), word.span)
             .hint("a signal is a name such as `SIGTERM`, or a number")
-            .suggest(plain.strip_prefix("SIG").unwrap_or(&plain), names));
+            .suggest(&written, names.iter().map(String::as_str)));
     }
     step.record(config_only(format!("STOPSIGNAL {signal}")));
     step.stage.config.config.stop_signal = signal;

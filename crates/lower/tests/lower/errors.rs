@@ -215,7 +215,7 @@ fn faults_of_the_other_instructions() {
             "99999",
             "a port is `80`, `80/udp` or `8000-8010`",
         ),
-        ("FROM a\nSTOPSIGNAL SIGTREM\n", "`SIGTREM` is not a signal", "SIGTREM", "did you mean `TERM`?"),
+        ("FROM a\nSTOPSIGNAL SIGTREM\n", "`SIGTREM` is not a signal", "SIGTREM", "did you mean `SIGTERM`?"),
         ("FROM a\nSTOPSIGNAL $X\n", "`` is not a signal", "$X", "a signal is a name such as `SIGTERM`, or a number"),
         ("FROM a\nVOLUME [\"$X\"]\n", "a volume's path is empty", "\"$X\"", ""),
         (

@@ -10,6 +10,7 @@ mod fixes;
 mod images;
 mod lints;
 mod mission;
+mod misuse;
 mod onbuild;
 mod robust;
 mod run;

@@ -1,7 +1,8 @@
 //! The budget of a long Dockerfile.
 
 use crate::support::{Images, options};
-use std::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
 
 /// 2,000 lines of what long Dockerfiles are made of: 24 stages on top of each other, each with a variable.
 fn long() -> String {
@@ -39,21 +40,26 @@ fn two_thousand_lines_with_automatic_caches() {
     check(&format!("{}FROM scratch\nCOPY --from=s23 /app /\n", long()));
 }
 
+/// The processor time of this thread: what others do on the machine at the same time does not count.
+fn spent() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
+}
+
 fn check(text: &str) {
     assert!(text.lines().count() >= 1900, "{}", text.lines().count());
     let images = Images::default();
     let best = (0..20)
         .map(|_| {
-            let start = Instant::now();
+            let start = spent();
             let (dockerfile, errors) = kiln_dockerfile::parse(text);
             assert!(errors.is_empty());
             kiln_lower::lower(&dockerfile, &options(), &images).unwrap();
-            start.elapsed()
+            spent() - start
         })
         .min()
         .unwrap();
     println!("parsed and lowered {} lines in {best:?}", text.lines().count());
-    // 5 ms is the budget of optimized code on a machine that does nothing else; tests share theirs.
+    // 5 ms is the budget of optimized code whose caches and cores are its own; tests share theirs.
     let limit = if cfg!(debug_assertions) { 200 } else { 15 };
     assert!(best.as_millis() <= limit, "{best:?} is more than {limit} ms");
 }

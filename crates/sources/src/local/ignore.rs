@@ -98,7 +98,10 @@ impl IgnoreRules {
     pub fn judge(&self, path: &Path, parent: &Verdict) -> Verdict {
         let mut verdict = Verdict { matched: Vec::with_capacity(self.rules.len()), ignored: false };
         for (rule, parent_matched) in self.rules.iter().zip(&parent.matched) {
-            let matched = *parent_matched || rule.pattern.matches(path.as_os_str().as_encoded_bytes());
+            // As in Docker, a pattern that would change nothing is not looked at; so `!dir` brings back what is below `dir` only if
+            // `dir` itself was ignored.
+            let matched = *parent_matched
+                || (rule.keeps == verdict.ignored && rule.pattern.matches(path.as_os_str().as_encoded_bytes()));
             if matched {
                 verdict.ignored = !rule.keeps;
             }
@@ -186,6 +189,9 @@ mod tests {
             ("a/**", "a", false),
             ("a/**/z", "a/z", true),
             ("a/**/z", "a/b/c/z", true),
+            ("**/*.md\n!docs", "docs/a.md", true),
+            ("*\n!docs\n**/*.md", "docs/a.md", true),
+            ("docs\n**/*.md\n!docs", "docs/a.md", false),
             ("a?c", "abc", true),
             ("a?c", "a/c", false),
             ("[a-c]x", "bx", true),

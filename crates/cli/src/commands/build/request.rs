@@ -103,8 +103,9 @@ pub(super) fn dockerfile_text(stdin: &mut dyn Read) -> Result<DockerfileSource, 
     if bytes.len() as u64 > DOCKERFILE_LIMIT {
         return Err(UsageError::new("the Dockerfile on standard input is larger than 16 MiB").into());
     }
-    let text =
-        String::from_utf8(bytes).map_err(|_| UsageError::new("the Dockerfile on standard input is not UTF-8"))?;
+    let text = kiln_dockerfile::decode(bytes).map_err(|error| {
+        UsageError::new(format!("the Dockerfile on standard input is {error}")).hint("save it as UTF-8")
+    })?;
     Ok(DockerfileSource::Text { name: "Dockerfile".to_owned(), text })
 }
 

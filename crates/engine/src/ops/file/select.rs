@@ -310,6 +310,10 @@ impl Selected {
         } else if entry.is_directory() && !is_context_root {
             self.xattrs = tree.xattrs(&self.path)?;
         }
+        if from_context {
+            // What a file of the user's may do on the user's machine says nothing of the image. BuildKit's transfer loses it too.
+            self.xattrs.retain(|(name, _)| name != "security.capability");
+        }
         let mut hasher = Hasher::new("kiln file v1");
         match &entry.kind {
             Kind::File => {
