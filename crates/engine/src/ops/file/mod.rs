@@ -189,6 +189,7 @@ impl EngineError {
     fn write(error: WriteError) -> Self {
         match error {
             WriteError::Cancelled => Self::cancelled(),
+            WriteError::Tree(TreeError::TooManyLinks { .. }) => Self::user(error),
             WriteError::Build(_) | WriteError::Tree(_) => {
                 Self::new(ErrorKind::Internal, "failed to write the new layer").with_source(error)
             }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) enum WriteError {
     #[error("`{path}` changed while it was copied\nhint: build again when nothing writes to the build context")]
     Changed { path: PathBuf },
-    #[error("cannot copy to `{path}`: it is not a directory")]
+    #[error("`{path}` is there, and is not a directory\nhint: remove it in a RUN before, or choose another path")]
     NotADirectory { path: String },
     #[error(
         "cannot copy to `/{path}`: what the image has there is {is}\nhint: remove it in a RUN before, or copy to another place"
