@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     seconds: u64,
 }
 
-/// The targets that are seeded.
+/// The targets, all that are below `fuzz/fuzz_targets`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Target {
     Dockerfile,
@@ -32,6 +32,7 @@ enum Target {
     Ignore,
     Layer,
     Manifest,
+    Mount,
 }
 
 impl Target {
@@ -43,6 +44,7 @@ impl Target {
             Self::Ignore => "ignore",
             Self::Layer => "layer",
             Self::Manifest => "manifest",
+            Self::Mount => "mount",
         }
     }
 
@@ -57,7 +59,7 @@ impl Target {
                 let bases = text.lines().filter_map(|line| line.strip_prefix("FROM "));
                 bases.filter_map(|rest| rest.split_whitespace().next()).map(str::to_owned).collect()
             }
-            Self::Dockerfile | Self::Ignore | Self::Layer | Self::Manifest => Vec::new(),
+            Self::Dockerfile | Self::Ignore | Self::Layer | Self::Manifest | Self::Mount => Vec::new(),
         }
     }
 }
