@@ -201,3 +201,34 @@ fn outputs_go_on_from_the_last_run() {
     assert_eq!(read("list"), "x\nx\n");
     assert!(read("look").ends_with("./go/pkg/mod/runs\nx\nx\n"), "{}", read("look"));
 }
+
+/// Counts its runs in the directory of packages, which it does not make anew.
+const NPM: &str = "#!/bin/sh\nmkdir -p node_modules && echo x >> node_modules/runs && echo \"installed $(wc -l < node_modules/runs)\"\n\
+                   cp node_modules/runs /list\n";
+
+#[test]
+fn packages_are_kept_while_their_lists_alone_change() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    kiln.write("npm", NPM).chmod("npm", 0o755).write("package.json", "1").write("node", "22");
+    kiln.write(
+        "Dockerfile",
+        "FROM base AS builder\nCOPY npm node /bin/\nARG N\nWORKDIR /app\nCOPY package*.json ./\nRUN npm install\n\
+         FROM base\nCOPY --from=builder /list /\n",
+    );
+    let all = |n: &str| build(&kiln, &["--auto-cache=all", "--build-arg", &format!("N={n}")]);
+    all("1").succeeds().logs("installed 1");
+    // Which versions are there may be what the last run chose.
+    kiln.write("package.json", "2");
+    all("1").succeeds().logs("installed 1");
+    kiln.write("package-lock.json", "2");
+    all("1").succeeds().logs("installed 2");
+    kiln.write("package.json", "3").write("package-lock.json", "3");
+    all("1").succeeds().logs("installed 3");
+    // What a package is made for is more than what it is named by.
+    kiln.write("node", "24");
+    all("1").succeeds().logs("installed 1");
+    all("2").succeeds().logs("installed 1");
+    kiln.write("package.json", "4");
+    all("2").succeeds().logs("installed 2");
+    build(&kiln, &["--build-arg", "N=2", "--no-cache"]).succeeds().logs("installed 1");
+}

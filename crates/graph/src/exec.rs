@@ -66,6 +66,9 @@ pub struct AutoCache {
     pub files: Vec<(String, String)>,
     /// The cache is only given if the root has this absolute path.
     pub requires: Option<String>,
+    /// The files that an output is made from and nothing else tells of, by absolute path: the step goes on from what its last run
+    /// left if only these changed since. Empty where the tool finds out by itself what changed.
+    pub made_from: Vec<String>,
 }
 
 /// Where a tool looks for its cache.

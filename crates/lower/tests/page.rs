@@ -29,7 +29,7 @@ under it; what it leaves becomes part of its layer as always.
 The last run is that of the same step of the same Dockerfile in the same directory, whatever has changed since. Cargo and its like tell by times what
 they have to make again, so the step begins from nothing when a file that it sees is new or changed and yet older than the last run: one that was
 moved here, unpacked from an archive, or edited while the last build was running. Leave what the build makes out of the context by a
-`.dockerignore`.
+`.dockerignore`. npm notices less, so its packages are only kept while nothing but the files that list them changed.
 
 ## What holds
 

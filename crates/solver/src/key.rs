@@ -91,8 +91,18 @@ impl KeyParts {
 
     /// The key. What people are told is not part of it.
     pub fn key(&self) -> CacheKey {
+        self.key_of(|_| true)
+    }
+
+    /// Whether there is no difference between the two but in the part of this name.
+    pub fn differs_only_in(&self, name: &str, other: &Self) -> bool {
+        let rest = |parts: &Self| parts.key_of(|part| part.name != name);
+        rest(self) == rest(other)
+    }
+
+    fn key_of(&self, counts: impl Fn(&Part) -> bool) -> CacheKey {
         let mut hasher = Hasher::new("kiln cache key v1");
-        for part in &self.parts {
+        for part in self.parts.iter().filter(|part| counts(part)) {
             hasher.field(part.name.as_bytes());
             match &part.value {
                 PartValue::Text(text) => hasher.number(0).field(text.as_bytes()),

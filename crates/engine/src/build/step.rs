@@ -9,6 +9,7 @@ use crate::snapshot::{Realized, Snapshot};
 use kiln_digest::ContentDigest;
 use kiln_graph::{CacheDirectory, Vertex, VertexId};
 use kiln_sandbox::Usage;
+use kiln_solver::KeyParts;
 use kiln_sources::local::LocalContext;
 use kiln_store::{CacheMountKey, LayerId, Store, TempDir};
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,8 @@ pub(crate) struct Ran {
 pub(crate) struct EarlierRun {
     /// What it made.
     pub(crate) layer: LayerId,
+    /// What its key was made of.
+    pub(crate) parts: KeyParts,
     pub(crate) ran: Ran,
 }
 

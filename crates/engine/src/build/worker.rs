@@ -144,7 +144,7 @@ impl Build<'_> {
     pub(super) fn earlier_run(&self, id: VertexId) -> Option<EarlierRun> {
         let last = self.last_run(id)?;
         let (layer, record) = StepRecord::find(self.engine.store(), &last.key).ok()??;
-        Some(EarlierRun { layer, ran: record.ran? })
+        Some(EarlierRun { layer, parts: last.parts, ran: record.ran? })
     }
 
     fn make(&self, id: VertexId, inputs: &[Output], context: &StepContext<'_>) -> Result<Made, EngineError> {

@@ -124,8 +124,9 @@ pub(super) fn own_directories(mount: &str) -> Option<&'static [&'static str]> {
 
 /// The configuration that leads APT to the cache, and the directories that it does not make itself.
 ///
-/// An image that removes packages (`cleans`) has APT keep its parsed lists nowhere, and so parse them several times a step: those
-/// are kept as well. Each program's own subtree is read after all files.
+/// An image that removes packages (`cleans`) has APT keep its parsed lists nowhere, and so parse them several times a step, also to
+/// find the questions of packages (`apt-extracttemplates`): those are kept as well. Each program's own subtree is read after all
+/// files.
 fn setup(directory: &CacheDirectory, cleans: bool) -> Setup {
     let (CacheDirectory::Absolute(mount) | CacheDirectory::Home(mount)) = directory;
     let (mut text, mut files) = (String::new(), Vec::new());
@@ -139,7 +140,8 @@ fn setup(directory: &CacheDirectory, cleans: bool) -> Setup {
         files.push(("lists/.kept".to_owned(), String::new()));
     }
     if cleans && mount == BOTH_MOUNT {
-        for (program, what) in ["apt", "apt-get"].iter().flat_map(|name| [(name, "pkgcache"), (name, "srcpkgcache")]) {
+        let programs = ["apt", "apt-get", "apt-extracttemplates"];
+        for (program, what) in programs.iter().flat_map(|name| [(name, "pkgcache"), (name, "srcpkgcache")]) {
             text.push_str(&format!("Binary::{program}::Dir::Cache::{what} \"{mount}/{what}.bin\";\n"));
         }
     }

@@ -170,7 +170,7 @@ impl<'a> Candidate<'a> {
         let mut given: Vec<AutoCache> = Vec::new();
         for proposal in &self.caches {
             let Proposal { label, tool, cache, mask } = proposal;
-            let mut requires = None;
+            let mut requires = cache.made_from.first().cloned();
             let allowed = if cache.purpose == CachePurpose::Output {
                 mode == AutoCacheMode::All
                     && !in_image
@@ -209,6 +209,7 @@ impl<'a> Candidate<'a> {
                     env: setup.env,
                     files: setup.files,
                     requires,
+                    made_from: cache.made_from.clone(),
                 });
             }
         }

@@ -1,6 +1,6 @@
-//! npm: its content-addressed cache of what it downloads.
+//! npm: its content-addressed cache of what it downloads, and the packages that `npm install` unpacked.
 
-use super::shell::{Command, Value};
+use super::shell::{Command, Value, Word};
 use super::tool::{Cache, Documented, Kind, Place, Tool, Use, has_flag, option, subcommand};
 use kiln_graph::CacheDirectory;
 
@@ -9,17 +9,27 @@ pub(crate) const NPM: Tool = Tool {
     name: "npm",
     programs: &["npm", "npx"],
     variables: &["npm_config_cache", "NPM_CONFIG_CACHE"],
-    directories: &[Documented {
-        commands: "`npm ci`, `install`, `update`, `exec`, `audit`, …, and `npx`",
-        directory: "`_cacache` below `--cache`, `$npm_config_cache`, else `~/.npm`",
-        purpose: "pure",
-        sharing: "shared",
-        shared_by: "all",
-    }],
-    notes: "Everything in it is found by its digest or asked for again. `_npx`, in which `npx` keeps packages that it would not look \
-            for a second time, stays in the layer, and so does `node_modules`, which `npm ci` makes anew. `--prefer-offline` is only \
-            given the cache with `npm ci`, since without a lock file it would take old versions. `npm run` gets nothing: nobody knows \
-            what a script runs.",
+    directories: &[
+        Documented {
+            commands: "`npm ci`, `install`, `update`, `exec`, `audit`, …, and `npx`",
+            directory: "`_cacache` below `--cache`, `$npm_config_cache`, else `~/.npm`",
+            purpose: "pure",
+            sharing: "shared",
+            shared_by: "all",
+        },
+        Documented {
+            commands: "`npm install` of a project that has a `package-lock.json`",
+            directory: "`node_modules`",
+            purpose: "output",
+            sharing: "–",
+            shared_by: "runs of the same step",
+        },
+    ],
+    notes: "Everything in `_cacache` is found by its digest or asked for again. `_npx`, in which `npx` keeps packages that it would not look \
+            for a second time, stays in the layer. `npm install` goes on from the `node_modules` of its last run if nothing but `package.json` and \
+            `package-lock.json` changed since, the step and its image included: it does not notice that a package was made for another Node.js. `npm ci` \
+            removes what is there, so that it saves the downloads alone. `--prefer-offline` is only given the cache with `npm ci`, since without \
+            a lock file it would take old versions. `npm run` gets nothing: nobody knows what a script runs.",
     recognise,
 };
 
@@ -35,6 +45,29 @@ const VALUED: &[&str] = &[
     "--workspace",
     "--omit",
     "--include",
+];
+
+/// Options of `npm install` that change nothing about where packages go.
+const PLAIN: &[&str] = &[
+    "--omit",
+    "--include",
+    "--only",
+    "--production",
+    "--legacy-peer-deps",
+    "--ignore-scripts",
+    "--no-audit",
+    "--audit",
+    "--no-fund",
+    "--fund",
+    "--no-progress",
+    "--progress",
+    "--loglevel",
+    "--silent",
+    "--quiet",
+    "--verbose",
+    "-s",
+    "-q",
+    "-d",
 ];
 
 fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
@@ -63,9 +96,26 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
     if prefers && !locked {
         return Some(Use { label, offline, ..Use::default() });
     }
-    let caches =
+    let downloads =
         directory(command, place).map(|directory| Cache::pure(directory, place.everywhere("npm"), Kind::Downloaded));
-    Some(Use { label, caches: caches.into_iter().collect(), offline, ..Use::default() })
+    let packages = unpacked(&label, args, command);
+    Some(Use { label, caches: downloads.into_iter().chain(packages).collect(), offline, ..Use::default() })
+}
+
+/// Where `npm install` unpacks the packages of a project, unless it is told to do more or anything else than that.
+fn unpacked(label: &str, args: &[Word], command: &Command) -> Option<Cache> {
+    let plain = args
+        .iter()
+        .all(|word| word.get().is_some_and(|text| PLAIN.contains(&text.split('=').next().unwrap_or_default())));
+    // Options before the subcommand may lead elsewhere.
+    let first = command.args().len() == args.len() + 1;
+    if !matches!(label, "npm install" | "npm i" | "npm in" | "npm ins" | "npm isntall") || !plain || !first {
+        return None;
+    }
+    let made_from =
+        ["package-lock.json", "package.json"].map(|name| command.path(name).filter(|path| path.starts_with('/')));
+    let made_from: Vec<String> = made_from.into_iter().collect::<Option<_>>()?;
+    Some(Cache { made_from, ..Cache::output(command.directory("node_modules")?, "npm/node_modules") })
 }
 
 /// Whether npm's setting may be made by the environment; npm reads it in both cases.
@@ -94,6 +144,7 @@ mod tests {
     use crate::auto_cache::testing::check;
 
     const CACHE: &str = "~/.npm/_cacache";
+    const UNPACKS: &str = "~/.npm/_cacache (/src/node_modules)";
 
     #[test]
     fn commands_that_download() {
@@ -104,12 +155,22 @@ mod tests {
                 ("npm ci --omit=dev", CACHE),
                 ("npm ci --only=production --ignore-scripts --no-audit", CACHE),
                 ("npm clean-install", CACHE),
-                ("npm install", CACHE),
-                ("npm i", CACHE),
+                ("npm install", UNPACKS),
+                ("npm i", UNPACKS),
+                ("npm install --omit=dev --no-audit", UNPACKS),
+                ("npm install --production --silent", UNPACKS),
+                ("npm install react", CACHE),
+                ("npm install --no-package-lock", CACHE),
+                ("npm install --prefix client", CACHE),
+                ("npm --prefix client install", CACHE),
+                ("cd client && npm install", "~/.npm/_cacache (/src/client/node_modules)"),
+                ("cd $SECRET && npm install", CACHE),
+                ("cd ~ && npm install", CACHE),
+                ("cd ~/app && npm install", CACHE),
                 ("npm install -g pnpm@9", CACHE),
                 ("npm --prefix client ci", CACHE),
                 ("npm --loglevel verbose i", CACHE),
-                ("npm install --legacy-peer-deps && npm run build", CACHE),
+                ("npm install --legacy-peer-deps && npm run build", UNPACKS),
                 ("NODE_ENV=production npm ci", CACHE),
                 ("cd client && npm ci", CACHE),
                 ("npm update", CACHE),
@@ -118,7 +179,7 @@ mod tests {
                 ("npx playwright install", CACHE),
                 ("npx --yes tsc", CACHE),
                 ("/usr/local/bin/npm ci", CACHE),
-                ("if [ -f package-lock.json ]; then npm ci; else npm install; fi", "~/.npm/_cacache"),
+                ("if [ -f package-lock.json ]; then npm ci; else npm install; fi", UNPACKS),
                 ("npm ci --prefer-offline", CACHE),
                 ("set -eux; npm ci", CACHE),
                 ("bash -c 'npm ci'", CACHE),

@@ -183,6 +183,9 @@ pub(crate) struct Cache {
     pub(crate) instead_of: &'static [(&'static str, Kind)],
     /// One of them, which the tool itself empties in a root that has a file of this path.
     pub(crate) emptied_by: Option<(&'static str, &'static str)>,
+    /// The files that an output is made from, by absolute path, for a tool that does not notice when anything else changed. Without
+    /// the first there is no cache.
+    pub(crate) made_from: Vec<String>,
 }
 
 /// What a step gets with a cache.
@@ -206,6 +209,7 @@ impl Cache {
             setup: None,
             instead_of: &[],
             emptied_by: None,
+            made_from: Vec::new(),
         }
     }
 

@@ -27,11 +27,20 @@ pub(super) struct Injection {
     /// Those that are mounted, parents before what lies below them.
     pub(super) pure: Vec<PureCache>,
     /// Directories and files that are laid under the step as its last run left them, relative to the root.
-    pub(super) outputs: Vec<PathBuf>,
+    pub(super) outputs: Vec<OutputDirectory>,
     /// The commands that they are for, each once.
     pub(super) commands: Vec<String>,
     /// Their directories, as they were proposed.
     pub(super) directories: Vec<CacheDirectory>,
+}
+
+/// What is laid under a step as its last run left it.
+#[derive(Debug)]
+pub(super) struct OutputDirectory {
+    /// Where, relative to the root and without links.
+    pub(super) target: PathBuf,
+    /// The only files that may have changed since, relative to the root; any if there are none.
+    pub(super) made_from: Vec<PathBuf>,
 }
 
 /// A cache to be mounted.
@@ -56,7 +65,8 @@ pub(super) struct PureCache {
 
 impl Injection {
     fn has(&self, target: &Path) -> bool {
-        self.pure.iter().any(|cache| cache.target == target) || self.outputs.iter().any(|output| output == target)
+        self.pure.iter().any(|cache| cache.target == target)
+            || self.outputs.iter().any(|output| output.target == target)
     }
 
     /// Whether there is none.
@@ -104,7 +114,11 @@ pub(super) fn plan(
                 let Some(mount) = pure(cache, target, root, tree, user, selections)? else { continue };
                 injection.pure.push(mount);
             }
-            CachePurpose::Output => injection.outputs.push(target),
+            CachePurpose::Output => {
+                let made_from = cache.made_from.iter().map(|path| resolve(tree, Path::new(path), true));
+                let made_from = made_from.collect::<Result<_, _>>().map_err(unreadable)?;
+                injection.outputs.push(OutputDirectory { target, made_from });
+            }
         }
         injection.directories.push(cache.directory.clone());
         if is_pure {

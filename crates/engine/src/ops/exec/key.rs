@@ -9,6 +9,9 @@ use kiln_graph::{Exec, Mount, MountKind, Network, SecretTarget, Security};
 use kiln_lower::without_credentials_in;
 use kiln_solver::KeyParts;
 
+/// The name of the part that is the content of the step's root.
+pub(super) const BASE: &str = "base";
+
 /// The named parts of the step's key. `said` is what people are told when an input changed.
 pub(crate) fn key_parts(
     exec: &Exec,
@@ -19,8 +22,8 @@ pub(crate) fn key_parts(
     let mut parts = KeyParts::new();
     parts.text(KeyParts::OP, "exec v2");
     match exec.root {
-        Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, said(port.0)),
-        None => parts.text("base", "scratch"),
+        Some(port) => parts.content(BASE, snapshot(inputs, port.0)?.content, said(port.0)),
+        None => parts.text(BASE, "scratch"),
     };
     let (form, command) = command(&exec.args);
     parts.text("form", form);

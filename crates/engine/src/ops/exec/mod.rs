@@ -51,7 +51,7 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
     }
     let mounts = mounts::prepare(exec, &injected, inputs, &temporary, context)?;
     let mut lower = or_empty(&realized.paths, &temporary)?;
-    let earlier = outputs::lay(&injected, &realized, &temporary, context)?;
+    let earlier = outputs::lay(exec, &injected, inputs, &realized, &temporary, context)?;
     lower.extend(earlier.clone());
     let mut spec = spec(exec, user, &mounts, &temporary, Root::Overlay { lower, upper: upper.clone(), work })?;
     if !injected.is_empty() {

@@ -3,11 +3,16 @@
 //! The earlier run is that of the step at the same place of the same Dockerfile, whatever its key. Tools tell by times what they have
 //! to make again, and would take a file for unchanged that was replaced by an older one. So nothing is laid where a file
 //! that the step can see differs from the one that the earlier run saw, and is not newer than the end of that run.
+//!
+//! A tool that would not even notice a newer file says which files it looks at: then only these may differ, and the step itself must
+//! be the same.
 
 use super::auto_cache::Injection;
+use super::key::{BASE, key_parts};
 use crate::build::{EarlierRun, StepContext};
 use crate::error::EngineError;
-use crate::snapshot::Realized;
+use crate::snapshot::{Output, Realized};
+use kiln_graph::Exec;
 use kiln_layer::{Directory, Entry, Namespace, Time, Tree, TreeError, carry_over};
 use kiln_store::{LayerId, TempDir};
 use std::path::{Path, PathBuf};
@@ -17,7 +22,9 @@ use std::time::SystemTime;
 
 /// Makes the layer that is mounted on top of `base`, if an earlier run left something that this one may use.
 pub(super) fn lay(
+    exec: &Exec,
     injected: &Injection,
+    inputs: &[Output],
     base: &Realized,
     temporary: &TempDir,
     context: &StepContext<'_>,
@@ -29,14 +36,23 @@ pub(super) fn lay(
     // Who prunes layers makes the next run begin from nothing, no more.
     let Ok(before) = Realized::new(context.store(), earlier.ran.layers.clone()) else { return Ok(None) };
     let Ok(_lease) = context.store().lease(&[earlier.layer]) else { return Ok(None) };
-    let unreadable = EngineError::internal("failed to compare with what the last run of the step saw");
-    if !newer_where_different(&earlier, &before, base, context).map_err(unreadable)? {
+    let parts = key_parts(exec, inputs, &|_| String::new(), context.selections())?;
+    let same_step = parts.differs_only_in(BASE, &earlier.parts);
+    let mut outputs = Vec::new();
+    for output in injected.outputs.iter().filter(|output| output.made_from.is_empty() || same_step) {
+        if may_go_on(&output.made_from, &earlier, &before, base, context)
+            .map_err(EngineError::internal("failed to compare with what the last run of the step saw"))?
+        {
+            outputs.push(output.target.clone());
+        }
+    }
+    if outputs.is_empty() {
         return Ok(None);
     }
     let into = temporary.path().join("earlier");
     let except: Vec<PathBuf> = injected.pure.iter().map(|cache| cache.target.clone()).collect();
     let layer = context.store().layer_path(earlier.layer);
-    match carry_over(&layer, &injected.outputs, &except, Arc::clone(&base.tree), into.clone()) {
+    match carry_over(&layer, &outputs, &except, Arc::clone(&base.tree), into.clone()) {
         Ok(0) => Ok(None),
         Ok(_) => Ok(Some(into)),
         // A file with too many names cannot be linked once more.
@@ -45,8 +61,10 @@ pub(super) fn lay(
     }
 }
 
-/// Whether everything that is other than what the earlier run saw is newer than the end of that run.
-fn newer_where_different(
+/// Whether everything that is other than what the earlier run saw is newer than the end of that run, and one of the files that the
+/// output is made from, if it says so.
+fn may_go_on(
+    made_from: &[PathBuf],
     earlier: &EarlierRun,
     before: &Realized,
     now: &Realized,
@@ -60,7 +78,7 @@ fn newer_where_different(
     let since = earlier.ran.ended.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let ended = Time { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() };
     let stop = context.cancel().flag();
-    let compare = Compare { before: before.tree.as_ref(), now: now.tree.as_ref(), ended, stop: &stop };
+    let compare = Compare { before: before.tree.as_ref(), now: now.tree.as_ref(), made_from, ended, stop: &stop };
     for layer in differing {
         let root = context.store().layer_path(layer);
         if !compare.layer(&Directory::new(&root)?, &root, Path::new(""))? {
@@ -74,6 +92,8 @@ fn newer_where_different(
 struct Compare<'a> {
     before: &'a dyn Tree,
     now: &'a dyn Tree,
+    /// The only files that may differ; any if there are none.
+    made_from: &'a [PathBuf],
     ended: Time,
     stop: &'a AtomicBool,
 }
@@ -97,16 +117,18 @@ impl Compare<'_> {
     }
 
     fn path(&self, path: &Path) -> Result<bool, TreeError> {
-        let Some(now) = self.now.entry(path)? else { return Ok(true) };
+        let may_differ = self.made_from.is_empty() || self.made_from.iter().any(|file| file == path);
+        let before = self.before.entry(path)?;
+        let Some(now) = self.now.entry(path)? else { return Ok(may_differ || before.is_none()) };
         if now.is_directory() {
             return Ok(false);
         }
-        if let Some(before) = self.before.entry(path)?
+        if let Some(before) = before
             && self.is_same(path, &before, &now)?
         {
             return Ok(true);
         }
-        Ok(now.mtime > self.ended)
+        Ok(may_differ && now.mtime > self.ended)
     }
 
     fn is_same(&self, path: &Path, before: &Entry, now: &Entry) -> Result<bool, TreeError> {
