@@ -16,6 +16,7 @@ use anyhow::{Result, bail};
 
 use super::Arguments;
 use crate::compare::image_differences;
+use crate::images::Recipe;
 use crate::kiln::Binary;
 use crate::places::{self, Places};
 use crate::process;
@@ -50,11 +51,17 @@ pub(super) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     places::make(&folder)?;
     let kiln = Binary::release(places)?;
     let link = if arguments.link == 0 { None } else { Some(Link::start(arguments.link)?) };
+    let mut images: Vec<&Recipe> = Vec::new();
+    for image in projects.iter().flat_map(|project| project.images) {
+        if !images.iter().any(|known| known.reference == image.reference) {
+            images.push(image);
+        }
+    }
     let names = MODES.into_iter().chain([BY_HAND]);
     let ways: Vec<Way<'_>> =
-        names.map(|name| Way::new(places, &kiln, link.as_ref(), &folder, name)).collect::<Result<_>>()?;
+        names.map(|name| Way::new(places, &kiln, &images, link.as_ref(), &folder, name)).collect::<Result<_>>()?;
     let mut rows = Vec::new();
-    for project in projects {
+    for project in &projects {
         eprintln!("{}", project.title);
         let context = folder.join("contexts").join(project.name);
         places::make(&context)?;
@@ -68,7 +75,7 @@ pub(super) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
         let version = process::stdout(kiln.plain_command().arg("--version"))?;
         let link = match arguments.link {
             0 => "downloads as fast as this machine gets them".to_owned(),
-            megabits => format!("downloads at {megabits} Mbit/s"),
+            megabits => format!("downloads at {megabits} Mbit/s, in place of the internet"),
         };
         print!("{}", report::table(version.trim(), &link, &rows));
     }
@@ -92,8 +99,8 @@ fn measure(project: &Project, context: &Path, ways: &[Way<'_>], rounds: Option<u
         first.insert(way.name, seconds);
     }
     let mut changed: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
-    for round in 0..rounds.unwrap_or(project.rounds) {
-        (project.change)(context, round)?;
+    for value in project.rounds(rounds) {
+        project.change(context, value)?;
         lock()?;
         for way in ways {
             let seconds = way.build(context)?.seconds;

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::bench::go_edit;
+use crate::images::{GOLANG, Recipe, TOOLCHAINS, UBUNTU};
 use crate::places::{self, Places};
 use crate::process;
 
@@ -20,30 +20,53 @@ pub(super) struct Project {
     pub(super) name: &'static str,
     /// What is changed before a build is measured.
     pub(super) title: &'static str,
-    prepare: fn(&Places, &Path) -> Result<()>,
-    /// Changes the context; its argument counts from 0.
-    pub(super) change: fn(&Path, u32) -> Result<()>,
+    /// Where it lies in the work tree.
+    folder: &'static str,
+    /// What it is built from.
+    pub(super) images: &'static [&'static Recipe],
+    edit: Edit,
     pub(super) rounds: u32,
     /// Files of the image whose content two builds of one and the same way do not agree in either.
     varying: &'static [&'static str],
 }
 
+/// Puts a line, or several, in the place of the first that begins so.
+struct Edit {
+    files: &'static [&'static str],
+    beginning: &'static str,
+    /// `%` stands for one of the values.
+    with: &'static str,
+    /// One a round.
+    values: [&'static str; 3],
+}
+
+const DOCKERFILES: &[&str] = &["Dockerfile.baseline", "Dockerfile.cached"];
+
 pub(super) const PROJECTS: &[Project] = &[
     Project {
         name: "auto-cache/go",
         title: "Go: a line edited",
-        prepare: |_, context| go_edit::prepare(context),
-        change: go_edit::edit,
+        folder: "examples/hello-go",
+        images: &[&GOLANG, &UBUNTU],
+        edit: Edit {
+            files: &["main.go"],
+            beginning: "const greeting",
+            with: "const greeting = \"Hello %!\"",
+            values: ["1", "2", "3"],
+        },
         rounds: 3,
         varying: &[],
     },
     Project {
         name: "auto-cache/cargo",
         title: "Cargo, 67 crates of others: a line edited",
-        prepare: |places, context| copy(places, "cargo", context),
-        change: |context, round| {
-            let greeting = format!("const GREETING: &str = \"Hello {round}\";");
-            replace_line(&context.join("src/main.rs"), "const GREETING", &greeting)
+        folder: "xtask/projects/cargo",
+        images: &[&TOOLCHAINS, &UBUNTU],
+        edit: Edit {
+            files: &["src/main.rs"],
+            beginning: "const GREETING",
+            with: "const GREETING: &str = \"Hello %\";",
+            values: ["1", "2", "3"],
         },
         rounds: 1,
         varying: &[],
@@ -51,11 +74,13 @@ pub(super) const PROJECTS: &[Project] = &[
     Project {
         name: "auto-cache/npm",
         title: "npm, vite and react: a dependency added",
-        prepare: |places, context| copy(places, "npm", context),
-        change: |context, round| {
-            let dependency = pick(&["\"clsx\": \"2.1.1\"", "\"zustand\": \"5.0.6\"", "\"nanoid\": \"5.1.5\""], round);
-            let line = format!("  \"dependencies\": {{ {dependency},");
-            replace_line(&context.join("package.json"), "  \"dependencies\": {", &line)
+        folder: "xtask/projects/npm",
+        images: &[&TOOLCHAINS, &UBUNTU],
+        edit: Edit {
+            files: &["package.json"],
+            beginning: "  \"dependencies\": {",
+            with: "  \"dependencies\": { %,",
+            values: ["\"clsx\": \"2.1.1\"", "\"zustand\": \"5.0.6\"", "\"nanoid\": \"5.1.5\""],
         },
         rounds: 3,
         varying: &[],
@@ -63,27 +88,29 @@ pub(super) const PROJECTS: &[Project] = &[
     Project {
         name: "auto-cache/pip",
         title: "pip, two packages compiled: a dependency added",
-        prepare: |places, context| copy(places, "pip", context),
-        change: |context, round| {
-            let added = pick(&["tabulate==0.9.0", "humanize==4.12.3", "tomlkit==0.13.3"], round);
-            replace_line(&context.join("requirements.txt"), "sqlalchemy", &format!("sqlalchemy==2.0.41\n{added}"))
+        folder: "xtask/projects/pip",
+        images: &[&TOOLCHAINS],
+        edit: Edit {
+            files: &["requirements.txt"],
+            beginning: "regex",
+            with: "regex==2024.11.6\n%",
+            values: ["tabulate==0.9.0", "humanize==4.12.3", "tomlkit==0.13.3"],
         },
         rounds: 1,
         varying: &[],
     },
     Project {
         name: "auto-cache/apt",
-        title: "apt: a package added to a list",
-        prepare: |places, context| copy(places, "apt", context),
-        change: |context, round| {
-            let added = pick(&["tree", "less", "file"], round);
-            for dockerfile in ["Dockerfile.baseline", "Dockerfile.cached"] {
-                let lines = format!("    jq \\\n    {added} \\");
-                replace_line(&context.join(dockerfile), "    jq", &lines)?;
-            }
-            Ok(())
+        title: "apt, fonts and tools: a package added to a list",
+        folder: "xtask/projects/apt",
+        images: &[&TOOLCHAINS],
+        edit: Edit {
+            files: DOCKERFILES,
+            beginning: "    jq",
+            with: "    jq \\\n    % \\",
+            values: ["tree", "less", "file"],
         },
-        rounds: 3,
+        rounds: 1,
         // Logs with times in them, and a cache of libraries' times.
         varying: &[
             "var/log/apt/history.log",
@@ -98,7 +125,18 @@ pub(super) const PROJECTS: &[Project] = &[
 impl Project {
     /// Fills an empty folder.
     pub(super) fn prepare(&self, places: &Places, context: &Path) -> Result<()> {
-        (self.prepare)(places, context)
+        process::quiet(Command::new("cp").arg("-R").arg(places.root.join(self.folder).join(".")).arg(context))
+    }
+
+    /// How often it can be changed, at most so many times.
+    pub(super) fn rounds(&self, asked: Option<u32>) -> impl Iterator<Item = &'static str> {
+        self.edit.values.into_iter().take(asked.unwrap_or(self.rounds) as usize)
+    }
+
+    /// Changes the context. A value makes it another one.
+    pub(super) fn change(&self, context: &Path, value: &str) -> Result<()> {
+        let Edit { files, beginning, with, .. } = self.edit;
+        files.iter().try_for_each(|file| replace_line(&context.join(file), beginning, &with.replace('%', value)))
     }
 
     /// Whether a difference of two images is in what varies anyway. That a file is only in one of them never is.
@@ -112,28 +150,11 @@ impl Project {
     }
 }
 
-fn copy(places: &Places, name: &str, context: &Path) -> Result<()> {
-    let project = places.root.join("xtask/projects").join(name);
-    process::quiet(Command::new("cp").arg("-R").arg(project.join(".")).arg(context))
-}
-
-fn pick(choices: &[&'static str], round: u32) -> &'static str {
-    choices[round as usize % choices.len()]
-}
-
-/// Puts a line, or several, in the place of the first that begins so.
 fn replace_line(path: &Path, beginning: &str, with: &str) -> Result<()> {
     let text = places::read(path)?;
-    let found = text.lines().any(|line| line.starts_with(beginning));
-    found.then_some(()).with_context(|| format!("`{}` has no line `{beginning}`", path.display()))?;
-    let mut replaced = false;
-    let mut lines = Vec::new();
-    for line in text.lines() {
-        let first = !replaced && line.starts_with(beginning);
-        replaced |= first;
-        lines.push(if first { with } else { line });
-    }
-    places::write(path, lines.join("\n") + "\n")
+    let line = text.lines().find(|line| line.starts_with(beginning));
+    let line = line.with_context(|| format!("`{}` has no line `{beginning}`", path.display()))?;
+    places::write(path, text.replacen(line, with, 1))
 }
 
 #[cfg(test)]
@@ -148,13 +169,12 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             project.prepare(&places, dir.path()).unwrap();
             let read = || -> Vec<String> {
-                let files = ["main.go", "src/main.rs", "package.json", "requirements.txt", "Dockerfile.baseline"];
-                files.iter().filter_map(|name| places::read(&dir.path().join(name)).ok()).collect()
+                project.edit.files.iter().map(|name| places::read(&dir.path().join(name)).unwrap()).collect()
             };
             let mut seen = vec![read()];
-            for round in 0..project.rounds {
-                (project.change)(dir.path(), round).unwrap();
-                assert!(!seen.contains(&read()), "{} {round}", project.name);
+            for value in project.rounds(Some(u32::MAX)) {
+                project.change(dir.path(), value).unwrap();
+                assert!(!seen.contains(&read()), "{} {value}", project.name);
                 seen.push(read());
             }
         }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::link::Link;
 use crate::compare::Archive;
-use crate::images;
+use crate::images::Recipe;
 use crate::kiln::Binary;
 use crate::peers::{Sample, timed};
 use crate::places::{self, Places};
@@ -26,10 +26,11 @@ pub(super) struct Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    /// Makes its store, with the base images in it.
+    /// Makes its store, with base images in it.
     pub(super) fn new(
         places: &Places,
         kiln: &'a Binary,
+        images: &[&Recipe],
         link: Option<&'a Link>,
         folder: &Path,
         name: &'static str,
@@ -37,7 +38,7 @@ impl<'a> Way<'a> {
         let folder = folder.join(name.replace(' ', "-"));
         places::make(&folder)?;
         let way = Self { name, kiln, link, folder };
-        for recipe in [&images::GOLANG, &images::UBUNTU, &images::TOOLCHAINS] {
+        for recipe in images {
             recipe.build(places, kiln.command(&way.store()))?;
         }
         Ok(way)
