@@ -154,6 +154,12 @@ fn a_push_with_attestations_is_pulled_and_runs() {
     let dockerd = Dockerd::start(&kiln.path(""));
     dockerd.succeeds(&["pull", "--quiet", &image]);
     assert_eq!(dockerd.succeeds(&["run", "--rm", "--network=host", &image]), "hello from a registry\nmade\n");
+
+    // Docker knows nothing of eStargz, and takes its layers for what they also are.
+    let lazy = format!("{}/team/lazy:1", registry.address());
+    kiln.build(["-o", &format!("type=registry,name={lazy},compression=estargz,force-compression=true")]).succeeds();
+    dockerd.succeeds(&["pull", "--quiet", &lazy]);
+    assert_eq!(dockerd.succeeds(&["run", "--rm", "--network=host", &lazy]), "hello from a registry\nmade\n");
 }
 
 #[test]

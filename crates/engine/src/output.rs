@@ -107,7 +107,7 @@ pub struct ImageOptions {
     pub names: Vec<String>,
     /// How layers are compressed; gzip if absent.
     pub compression: Option<LayerCompression>,
-    /// How hard to try: 0 to 9 for gzip, 0 to 22 for Zstandard.
+    /// How hard to try: 0 to 9 for gzip and eStargz, 0 to 22 for Zstandard.
     pub compression_level: Option<u8>,
     /// Whether layers of base images are compressed so, too.
     pub force_compression: bool,
@@ -173,4 +173,6 @@ pub enum LayerCompression {
     Zstd,
     /// Not at all.
     Uncompressed,
+    /// gzip of which runtimes fetch single files.
+    Estargz,
 }

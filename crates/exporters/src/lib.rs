@@ -12,6 +12,7 @@
 mod archive;
 mod assembly;
 mod attestation;
+mod converted;
 mod daemon;
 mod dated;
 mod destination;

@@ -1,10 +1,13 @@
 //! From layers to blobs and a manifest. A layer is compressed once ever for each format and level: the store remembers the blob by
 //! the layer's diff id. Blobs of a base image are used as they were pulled, unless another compression is to be forced on them.
+//!
+//! The tar stream of a layer may be changed on the way ([`converted`]), and the layer's diff id with it. A memo says which it became.
 
 use crate::assembly::Document;
+use crate::converted::{self, Converted};
 use crate::media_types::MediaTypes;
 use kiln_digest::Digest;
-use kiln_layer::{BlobCompression, PackOptions, Stoppable, decompress_ahead, write_layer, write_stream};
+use kiln_layer::{BlobCompression, BlobFormat, PackOptions, Stoppable, decompress_ahead, write_layer, write_stream};
 use kiln_lower::ImageConfig;
 use kiln_store::{BlobInfo, LayerId, Store};
 use serde_json::{Map, Value, json};
@@ -112,6 +115,14 @@ pub enum PackError {
     /// The store.
     #[error(transparent)]
     Store(#[from] kiln_store::Error),
+    /// The table of contents of an eStargz blob could not be read.
+    #[error("failed to read the table of contents of blob `{blob}`")]
+    Contents {
+        /// The blob.
+        blob: Digest,
+        /// The cause.
+        source: io::Error,
+    },
     /// The config cannot be written.
     #[error("failed to write the image's config")]
     Config(#[source] serde_json::Error),
@@ -158,36 +169,51 @@ pub fn pack(
     progress: &dyn Fn(&str, u64),
     stop: &AtomicBool,
 ) -> Result<ImageBlobs, PackError> {
-    let mut blobs = Vec::with_capacity(layers.len());
+    let mut described = Vec::with_capacity(layers.len());
     for layer in layers {
-        blobs.push(match layer {
+        let (diff_id, blob) = match layer {
             LayerSource::Blob { diff_id, blob } => {
-                (*diff_id, again(store, *diff_id, blob, packing, progress, stop)?.unwrap_or_else(|| blob.clone()))
+                again(store, *diff_id, blob, packing, progress, stop)?.unwrap_or_else(|| (*diff_id, blob.clone()))
             }
             LayerSource::Layer { id, diff_id, tar } => {
-                let known = if tar.latest.is_some() { rewritten(store, *id, tar)? } else { *diff_id };
-                compressed(store, *id, known, tar, packing.compression, progress, stop)?
+                compressed(store, *id, *diff_id, tar, packing.compression, progress, stop)?
             }
-        });
+        };
+        let annotations = match packing.compression.format {
+            BlobFormat::Estargz => converted::annotations(store, &blob)?,
+            _ => Annotations::new(),
+        };
+        described.push(PackedLayer { diff_id, blob, annotations });
     }
-    describe(config, blobs, packing)
+    describe(config, described, packing)
+}
+
+/// A layer as a manifest describes it.
+pub(crate) struct PackedLayer {
+    pub(crate) diff_id: Digest,
+    pub(crate) blob: BlobInfo,
+    /// Of its descriptor.
+    pub(crate) annotations: Annotations,
 }
 
 /// Puts blobs together with the config and the manifest that describe them.
 pub(crate) fn describe(
     mut config: ImageConfig,
-    layers: Vec<(Digest, BlobInfo)>,
+    mut layers: Vec<PackedLayer>,
     packing: &Packing,
 ) -> Result<ImageBlobs, PackError> {
     let types = packing.media_types;
-    let (diff_ids, mut layers): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
-    layers.iter_mut().for_each(|layer| layer.media_type = types.layer(&layer.media_type).to_owned());
-    config.rootfs.diff_ids = diff_ids.iter().map(Digest::to_string).collect();
+    layers.iter_mut().for_each(|layer| layer.blob.media_type = types.layer(&layer.blob.media_type).to_owned());
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
     let platform = platform(&config);
     let config = serde_json::to_vec(&config).map_err(PackError::Config)?;
     let config_digest = Digest::of_bytes(&config);
-    let descriptor =
-        |blob: &BlobInfo| json!({ "mediaType": blob.media_type, "digest": blob.digest.to_string(), "size": blob.size });
+    let descriptor = |PackedLayer { blob, annotations, .. }: &PackedLayer| {
+        let mut descriptor =
+            json!({ "mediaType": blob.media_type, "digest": blob.digest.to_string(), "size": blob.size });
+        annotate(&mut descriptor, annotations);
+        descriptor
+    };
     let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": types.manifest(),
@@ -197,6 +223,7 @@ pub(crate) fn describe(
     annotate(&mut manifest, &packing.annotations);
     let manifest = Document::new(types.manifest(), manifest.to_string().into_bytes());
     let descriptor_annotations = packing.descriptor_annotations.clone();
+    let layers = layers.into_iter().map(|layer| layer.blob).collect();
     Ok(ImageBlobs { config, config_digest, manifest, layers, platform, descriptor_annotations })
 }
 
@@ -213,8 +240,8 @@ pub(crate) fn annotate(document: &mut Value, annotations: &Annotations) {
     }
 }
 
-/// A blob of a base image in another compression, if that is wanted and it has another one: the one that the store remembers, or a
-/// new one.
+/// A blob of a base image in another compression, with its diff id, if that is wanted and it has another one: the one that the store
+/// remembers, or a new one.
 fn again(
     store: &Store,
     diff_id: Digest,
@@ -222,14 +249,22 @@ fn again(
     packing: &Packing,
     progress: &dyn Fn(&str, u64),
     stop: &AtomicBool,
-) -> Result<Option<BlobInfo>, PackError> {
+) -> Result<Option<(Digest, BlobInfo)>, PackError> {
     let wanted = packing.compression.format;
-    if !packing.force || MediaTypes::Oci.layer(&blob.media_type) == wanted.media_type() {
+    let has_it = || match wanted {
+        BlobFormat::Estargz => Ok(!converted::annotations(store, blob)?.is_empty()),
+        _ => Ok::<_, PackError>(MediaTypes::Oci.layer(&blob.media_type) == wanted.media_type()),
+    };
+    if !packing.force || has_it()? {
         return Ok(None);
     }
     let name = packing.compression.name();
-    if let Some(known) = store.layer_blob(&diff_id, &name)? {
-        return Ok(Some(known));
+    let converted = Converted::of_base(diff_id, packing.compression);
+    let known = converted.diff_id(store, Some(diff_id))?;
+    if let Some(known) = known
+        && let Some(blob) = store.layer_blob(&known, &name)?
+    {
+        return Ok(Some((known, blob)));
     }
     let (file, _) = store.open_blob(&blob.digest)?;
     let failed = |source| PackError::Again { blob: blob.digest, source: Box::new(source) };
@@ -238,14 +273,15 @@ fn again(
     let written =
         write_stream(&mut stream, packing.compression, &mut Stoppable::new(&mut writer, stop)).map_err(failed)?;
     // It was verified when it was pulled; a blob that somebody has changed since must not become an image.
-    if written.diff_id != diff_id {
+    if written.source != diff_id || known.is_some_and(|known| known != written.diff_id) {
         return Err(PackError::OtherBlob { blob: blob.digest });
     }
     writer.commit(Some(&written.blob))?;
     let new = BlobInfo { digest: written.blob, size: written.blob_size, media_type: wanted.media_type().to_owned() };
     progress(&blob.digest.short(), written.blob_size);
-    store.put_layer_blob(&diff_id, &name, &new)?;
-    Ok(Some(new))
+    store.put_layer_blob(&written.diff_id, &name, &new)?;
+    converted.remember(store, written.diff_id)?;
+    Ok(Some((written.diff_id, new)))
 }
 
 fn platform(config: &ImageConfig) -> Value {
@@ -256,17 +292,19 @@ fn platform(config: &ImageConfig) -> Value {
     platform
 }
 
-/// The blob of a layer: the one that the store remembers, or a new one.
+/// The blob of a layer, whose own diff id may be known, with the diff id that the blob has: the one that the store remembers, or a new one.
 fn compressed(
     store: &Store,
     id: LayerId,
-    known: Option<Digest>,
+    own: Option<Digest>,
     tar: &PackOptions,
     compression: BlobCompression,
     progress: &dyn Fn(&str, u64),
     stop: &AtomicBool,
 ) -> Result<(Digest, BlobInfo), PackError> {
     let name = compression.name();
+    let converted = Converted::of_layer(id, tar, compression);
+    let known = converted.diff_id(store, own)?;
     if let Some(diff_id) = known
         && let Some(blob) = store.layer_blob(&diff_id, &name)?
     {
@@ -275,7 +313,11 @@ fn compressed(
     let mut writer = store.blob_writer()?;
     let written = write_layer(&store.layer_path(id), compression, &mut Stoppable::new(&mut writer, stop), tar)
         .map_err(|source| PackError::Layer { layer: id, source: Box::new(source) })?;
-    if known.is_some_and(|known| known != written.diff_id) {
+    let changed = match known {
+        Some(known) => known != written.diff_id,
+        None => tar.latest.is_none() && own.is_some_and(|own| own != written.source),
+    };
+    if changed {
         return Err(PackError::Changed { layer: id });
     }
     writer.commit(Some(&written.blob))?;
@@ -283,23 +325,10 @@ fn compressed(
     let blob = BlobInfo { digest: written.blob, size: written.blob_size, media_type };
     progress(&id.to_string(), written.blob_size);
     store.put_layer_blob(&written.diff_id, &name, &blob)?;
-    match (known, tar.latest) {
-        (None, None) => store.set_diff_id(id, written.diff_id, written.uncompressed_size)?,
-        (None, Some(_)) => store.put_memo(MEMO_REWRITTEN, &rewritten_key(id, tar), written.diff_id.as_bytes())?,
-        (Some(_), _) => {}
+    match known {
+        Some(_) => {}
+        None if converted.is_itself() => store.set_diff_id(id, written.diff_id, written.uncompressed_size)?,
+        None => converted.remember(store, written.diff_id)?,
     }
     Ok((written.diff_id, blob))
-}
-
-/// Memos of what layers become when no time in them is later than another.
-const MEMO_REWRITTEN: &str = "rewritten layer";
-
-fn rewritten_key(id: LayerId, tar: &PackOptions) -> Vec<u8> {
-    format!("{id} {:?}", tar.latest).into_bytes()
-}
-
-/// The diff id of a layer whose times are rewritten, if it was packed so before.
-fn rewritten(store: &Store, id: LayerId, tar: &PackOptions) -> Result<Option<Digest>, PackError> {
-    let value = store.memo(MEMO_REWRITTEN, &rewritten_key(id, tar))?;
-    Ok(value.and_then(|value| Some(Digest::from_bytes(value.try_into().ok()?))))
 }

@@ -13,9 +13,9 @@
 //! Threads: the caller's walks, reads and hashes; as many workers as there are processors compress; one more hashes and writes
 //! in order. At most `workers + 4` blocks are alive.
 
+use crate::estargz;
 use crate::pack::{Blocks, PackError, PackOptions, pack, pack_into};
 use kiln_digest::{Digest, DigestWriter};
-use sha2::{Digest as _, Sha256};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -32,6 +32,8 @@ pub enum BlobFormat {
     Gzip,
     /// Zstandard: faster, smaller, and not known to old runtimes.
     Zstd,
+    /// Gzip with a table of contents, for runtimes that fetch single files. Its tar stream has files of the format's own.
+    Estargz,
 }
 
 impl BlobFormat {
@@ -39,7 +41,7 @@ impl BlobFormat {
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Tar => "application/vnd.oci.image.layer.v1.tar",
-            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Gzip | Self::Estargz => "application/vnd.oci.image.layer.v1.tar+gzip",
             Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
         }
     }
@@ -50,7 +52,7 @@ impl BlobFormat {
 pub struct BlobCompression {
     /// The format.
     pub format: BlobFormat,
-    /// 0 to 9 for gzip, 0 to 22 for zstd; what [`BlobCompression::level`] says if absent. A higher one counts as the highest.
+    /// 0 to 9 for gzip and eStargz, 0 to 22 for zstd; what [`BlobCompression::level`] says if absent. A higher one counts as the highest.
     pub level: Option<u8>,
 }
 
@@ -65,7 +67,7 @@ impl BlobCompression {
     pub fn level(self) -> u8 {
         match self.format {
             BlobFormat::Tar => 0,
-            BlobFormat::Gzip => self.level.unwrap_or(GZIP_LEVEL).min(9),
+            BlobFormat::Gzip | BlobFormat::Estargz => self.level.unwrap_or(GZIP_LEVEL).min(9),
             BlobFormat::Zstd => self.level.unwrap_or(ZSTD_LEVEL).min(22),
         }
     }
@@ -76,6 +78,7 @@ impl BlobCompression {
             BlobFormat::Tar => "tar".to_owned(),
             BlobFormat::Gzip => format!("gzip:{}", self.level()),
             BlobFormat::Zstd => format!("zstd:{}", self.level()),
+            BlobFormat::Estargz => format!("estargz:{}", self.level()),
         }
     }
 }
@@ -83,7 +86,9 @@ impl BlobCompression {
 /// A blob that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
-    /// The digest of the tar stream: the layer's diff id.
+    /// The digest of the tar stream that was packed. It is the diff id, unless the format adds something of its own.
+    pub source: Digest,
+    /// The digest of the tar stream that the blob holds: the layer's diff id.
     pub diff_id: Digest,
     /// The size of the tar stream in bytes.
     pub uncompressed_size: u64,
@@ -111,10 +116,14 @@ pub fn write_layer(
     options: &PackOptions,
 ) -> Result<Written, PackError> {
     let compression = compression.into();
-    if compression.format == BlobFormat::Tar {
-        let packed = pack(dir, writer, options)?;
-        let (diff_id, size) = (packed.diff_id, packed.size);
-        return Ok(Written { diff_id, uncompressed_size: size, blob: diff_id, blob_size: size });
+    match compression.format {
+        BlobFormat::Tar => {
+            let packed = pack(dir, writer, options)?;
+            let (diff_id, size) = (packed.diff_id, packed.size);
+            return Ok(Written { source: diff_id, diff_id, uncompressed_size: size, blob: diff_id, blob_size: size });
+        }
+        BlobFormat::Estargz => return estargz::write_layer(dir, compression, writer, options),
+        BlobFormat::Gzip | BlobFormat::Zstd => {}
     }
     write_with(compression, writer, workers(), |stream| pack_into(dir, stream, options))
 }
@@ -122,7 +131,7 @@ pub fn write_layer(
 /// Writes the tar stream of a layer as a blob.
 ///
 /// # Errors
-/// [`PackError::Read`] and [`PackError::Write`].
+/// [`PackError::Read`] and [`PackError::Write`]; for eStargz, which reads the archive, [`PackError::Tar`] and [`PackError::NotText`] as well.
 pub fn write_stream(
     stream: &mut dyn Read,
     compression: BlobCompression,
@@ -141,12 +150,16 @@ pub fn write_stream(
         }
         writer.flush().map_err(PackError::Write)?;
         let (_, digest, size) = writer.finish();
-        return Ok(Written { diff_id: digest, uncompressed_size: size, blob: digest, blob_size: size });
+        return Ok(Written { source: digest, diff_id: digest, uncompressed_size: size, blob: digest, blob_size: size });
+    }
+    if compression.format == BlobFormat::Estargz {
+        return estargz::write_stream(stream, compression, writer);
     }
     write_with(compression, writer, workers(), |blocks| blocks.fill(stream))
 }
 
-fn workers() -> usize {
+/// How many threads compress.
+pub(crate) fn workers() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS)
 }
 
@@ -159,8 +172,8 @@ type Job = (Vec<u8>, SyncSender<Compressed>);
 /// A compressed block, and the buffer that it was made from, to be filled again.
 type Compressed = io::Result<(Vec<u8>, Vec<u8>)>;
 
-/// What takes the blocks of a stream.
-type Sink<'a> = &'a mut dyn FnMut(Vec<u8>) -> io::Result<Vec<u8>>;
+/// What takes the blocks of a stream, and gives a buffer for the next one.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(Vec<u8>) -> io::Result<Vec<u8>>;
 
 fn write_with(
     compression: BlobCompression,
@@ -169,23 +182,42 @@ fn write_with(
     fill: impl FnOnce(&mut Blocks<Sink<'_>>) -> Result<(), PackError>,
 ) -> Result<Written, PackError> {
     let block_size = if compression.format == BlobFormat::Zstd { ZSTD_BLOCK } else { GZIP_BLOCK };
-    let mut hasher = Sha256::new();
-    let mut uncompressed_size = 0;
+    let mut writer = DigestWriter::new(writer);
+    let mut uncompressed = DigestWriter::new(io::sink());
+    write_blocks(compression, &mut writer, workers, |sink| {
+        let mut hashed = |block: Vec<u8>| {
+            uncompressed.write_all(&block)?;
+            sink(block)
+        };
+        let mut stream: Blocks<Sink<'_>> = Blocks::new(block_size, &mut hashed);
+        fill(&mut stream).and_then(|()| stream.finish().map_err(PackError::Write))
+    })?;
+    let (_, blob, blob_size) = writer.finish();
+    let (_, diff_id, uncompressed_size) = uncompressed.finish();
+    Ok(Written { source: diff_id, diff_id, uncompressed_size, blob, blob_size })
+}
+
+/// Compresses each block that `feed` gives by itself, and writes them in order. Gives what `feed` returns and the size of each compressed
+/// block.
+pub(crate) fn write_blocks<T>(
+    compression: BlobCompression,
+    writer: &mut (dyn Write + Send),
+    workers: usize,
+    feed: impl FnOnce(Sink<'_>) -> Result<T, PackError>,
+) -> Result<(T, Vec<u64>), PackError> {
     let (jobs, to_do) = sync_channel::<Job>(1);
     let to_do = Mutex::new(to_do);
     // Its bound is what keeps memory bounded: the packer waits here for the oldest block to be written.
     let (in_order, results) = sync_channel::<Receiver<Compressed>>(workers + 1);
     let (recycle, recycled) = sync_channel::<Vec<u8>>(workers + 4);
 
-    let written = thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..workers {
             let to_do = &to_do;
             scope.spawn(move || work(compression, to_do));
         }
         let collector = scope.spawn(move || collect(writer, &results, &recycle));
         let mut sink = |block: Vec<u8>| {
-            hasher.update(&block);
-            uncompressed_size += block.len() as u64;
             let (done, result) = sync_channel(1);
             let next = recycled.try_recv().unwrap_or_default();
             // Either end hangs up only when the collector has failed; its error is the one to tell.
@@ -193,17 +225,14 @@ fn write_with(
             jobs.send((block, done)).map_err(|_| io::ErrorKind::BrokenPipe)?;
             Ok(next)
         };
-        let mut stream: Blocks<Sink<'_>> = Blocks::new(block_size, &mut sink);
-        let packed = fill(&mut stream).and_then(|()| stream.finish().map_err(PackError::Write));
+        let fed = feed(&mut sink);
         drop((jobs, in_order));
         match collector.join() {
-            Ok(Ok(written)) => packed.map(|()| written),
+            Ok(Ok(sizes)) => fed.map(|fed| (fed, sizes)),
             Ok(Err(error)) => Err(PackError::Write(error)),
             Err(panic) => std::panic::resume_unwind(panic),
         }
-    });
-    let (blob, blob_size) = written?;
-    Ok(Written { diff_id: Digest::from_bytes(hasher.finalize().into()), uncompressed_size, blob, blob_size })
+    })
 }
 
 fn work(compression: BlobCompression, to_do: &Mutex<Receiver<Job>>) {
@@ -220,21 +249,21 @@ fn work(compression: BlobCompression, to_do: &Mutex<Receiver<Job>>) {
     }
 }
 
-/// Writes the compressed blocks in order.
+/// Writes the compressed blocks in order, and gives their sizes.
 fn collect(
     writer: &mut (dyn Write + Send),
     results: &Receiver<Receiver<Compressed>>,
     recycle: &SyncSender<Vec<u8>>,
-) -> io::Result<(Digest, u64)> {
-    let mut writer = DigestWriter::new(writer);
+) -> io::Result<Vec<u64>> {
+    let mut sizes = Vec::new();
     for result in results {
         let (bytes, spent) = result.recv().map_err(|_| io::ErrorKind::BrokenPipe)??;
         writer.write_all(&bytes)?;
+        sizes.push(bytes.len() as u64);
         let _ = recycle.try_send(spent);
     }
     writer.flush()?;
-    let (_, digest, size) = writer.finish();
-    Ok((digest, size))
+    Ok(sizes)
 }
 
 /// What one worker needs.
@@ -248,7 +277,7 @@ impl BlockCompressor {
         let level = i32::from(compression.level());
         match compression.format {
             BlobFormat::Zstd => Ok(Self::Zstd(zstd::bulk::Compressor::new(level)?)),
-            BlobFormat::Gzip | BlobFormat::Tar => Ok(Self::Gzip(libdeflater::Compressor::new(
+            BlobFormat::Gzip | BlobFormat::Estargz | BlobFormat::Tar => Ok(Self::Gzip(libdeflater::Compressor::new(
                 libdeflater::CompressionLvl::new(level).map_err(|_| io::ErrorKind::InvalidInput)?,
             ))),
         }

@@ -22,6 +22,7 @@ mod compress;
 mod decompress;
 mod diff;
 mod directory;
+mod estargz;
 mod overlay;
 mod pack;
 mod prune;
@@ -40,6 +41,7 @@ pub use compress::{BlobCompression, BlobFormat, Written, write_layer, write_stre
 pub use decompress::{Compression, SNIFF_LENGTH, decompress, decompress_ahead, sniff};
 pub use diff::{Diff, diff_digest, diff_digest_until};
 pub use directory::Directory;
+pub use estargz::toc_digest;
 pub use overlay::{Namespace, is_file_attribute};
 pub use pack::{PackError, PackOptions, Packed, pack, pack_tree};
 pub use prune::{PruneError, prune_unchanged};

@@ -12,6 +12,7 @@ mod context;
 mod copy;
 mod emulation;
 mod errors;
+mod estargz;
 mod images;
 mod instructions;
 mod interruption;

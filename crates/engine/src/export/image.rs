@@ -138,6 +138,7 @@ impl<'a> Exporting<'a> {
             LayerCompression::Gzip => BlobFormat::Gzip,
             LayerCompression::Zstd => BlobFormat::Zstd,
             LayerCompression::Uncompressed => BlobFormat::Tar,
+            LayerCompression::Estargz => BlobFormat::Estargz,
         };
         Packing {
             compression: BlobCompression { format, level: options.compression_level },
@@ -276,7 +277,12 @@ fn rfc3339(time: SystemTime) -> String {
 impl EngineError {
     pub(crate) fn pack(error: PackError) -> Self {
         match error {
-            PackError::Layer { source, .. } if matches!(*source, kiln_layer::PackError::ReservedName { .. }) => {
+            PackError::Layer { source, .. } | PackError::Again { source, .. }
+                if matches!(
+                    *source,
+                    kiln_layer::PackError::ReservedName { .. } | kiln_layer::PackError::NotText { .. }
+                ) =>
+            {
                 Self::of(ErrorKind::User, source)
             }
             error => Self::of(ErrorKind::Internal, error),

@@ -10,7 +10,7 @@ use crate::archive::{self, Content, Files};
 use crate::destination::{ExportError, Stream};
 use crate::docker::docker_layout;
 use crate::oci::blob_path;
-use crate::pack::{ImageBlobs, PackError, Packing, describe};
+use crate::pack::{Annotations, ImageBlobs, PackError, PackedLayer, Packing, describe};
 use http::Answer;
 use kiln_digest::Digest;
 use kiln_layer::{BlobFormat, PackOptions, Stoppable};
@@ -120,7 +120,8 @@ impl PlainImage {
                 }
             };
             let media_type = BlobFormat::Tar.media_type().to_owned();
-            blobs.push((digest, BlobInfo { digest, size, media_type }));
+            let blob = BlobInfo { digest, size, media_type };
+            blobs.push(PackedLayer { diff_id: digest, blob, annotations: Annotations::new() });
         }
         let image = describe(config, blobs, packing)?;
         Ok(Self { image, layers: layers.iter().map(|(id, _)| *id).collect() })

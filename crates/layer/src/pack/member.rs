@@ -94,17 +94,5 @@ pub(super) fn opaque(path: &Path) -> Vec<u8> {
 }
 
 fn mark(path: &Path) -> Vec<u8> {
-    Header {
-        path: path.as_os_str().as_bytes(),
-        link: b"",
-        flag: b'0',
-        mode: 0,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        mtime: 0,
-        device: (0, 0),
-        xattrs: &[],
-    }
-    .blocks()
+    Header::file(path.as_os_str().as_bytes()).blocks()
 }

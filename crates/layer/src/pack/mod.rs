@@ -11,7 +11,7 @@ mod member;
 
 pub(crate) use blocks::Blocks;
 
-use crate::tar::BLOCK;
+use crate::tar::{BLOCK, TarError};
 use crate::tree::{Entry, Kind, Tree, TreeError};
 use ahead::Piece;
 use blocks::CopyError;
@@ -57,6 +57,17 @@ pub enum PackError {
         /// The path in the layer.
         path: PathBuf,
     },
+    /// A name that an eStargz layer cannot have: its table of contents is text.
+    #[error(
+        "`/{path}` cannot be in an eStargz layer: its name is not UTF-8\nhint: `compression=gzip` and `compression=zstd` take any name"
+    )]
+    NotText {
+        /// The member, or what it refers to, as far as it is text.
+        path: PathBuf,
+    },
+    /// The stream is no archive.
+    #[error(transparent)]
+    Tar(#[from] TarError),
     /// The stream could not be read.
     #[error("failed to read the layer's tar stream")]
     Read(#[source] io::Error),

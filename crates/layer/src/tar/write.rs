@@ -22,7 +22,12 @@ pub(crate) struct Header<'a> {
     pub(crate) xattrs: &'a [Xattr],
 }
 
-impl Header<'_> {
+impl<'a> Header<'a> {
+    /// An empty file of root's that nobody may use, of the beginning of 1970.
+    pub(crate) fn file(path: &'a [u8]) -> Self {
+        Self { path, link: b"", flag: b'0', mode: 0, uid: 0, gid: 0, size: 0, mtime: 0, device: (0, 0), xattrs: &[] }
+    }
+
     /// The member's header, with its PAX header in front where one is needed.
     pub(crate) fn blocks(&self) -> Vec<u8> {
         let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();

@@ -240,7 +240,7 @@ impl Attributes {
         let Some(text) = self.take("compression-level") else { return Ok(format.map(BlobCompression::from)) };
         let format = format.unwrap_or_default();
         let (highest, expected) = match format {
-            BlobFormat::Gzip => (9, "a number from 0 to 9"),
+            BlobFormat::Gzip | BlobFormat::Estargz => (9, "a number from 0 to 9"),
             BlobFormat::Zstd => (22, "a number from 0 to 22"),
             BlobFormat::Tar => return Err(bad("compression-level", &text, "none with `compression=uncompressed`")),
         };

@@ -166,7 +166,7 @@ impl Attributes {
         let compression = self.image.compression.unwrap_or_default();
         if let Some(level) = self.image.compression_level {
             let highest = match compression {
-                LayerCompression::Gzip => 9,
+                LayerCompression::Gzip | LayerCompression::Estargz => 9,
                 LayerCompression::Zstd => 22,
                 LayerCompression::Uncompressed => {
                     return Err(UsageError::new("`compression=uncompressed` has no `compression-level`"));
@@ -176,6 +176,11 @@ impl Attributes {
                 return Err(UsageError::new(format!("there is no compression level {level}"))
                     .hint(format!("the levels are 0 to {highest}")));
             }
+        }
+        if self.image.docker_media_types && compression == LayerCompression::Estargz {
+            return Err(UsageError::new(
+                "`oci-mediatypes=false` leaves no place for what `compression=estargz` annotates",
+            ));
         }
         if self.image.docker_media_types && !self.image.annotations.is_empty() {
             return Err(UsageError::new("`oci-mediatypes=false` leaves no place for annotations"));
@@ -241,11 +246,9 @@ fn compression(text: &str) -> Result<LayerCompression, UsageError> {
         "gzip" => Ok(LayerCompression::Gzip),
         "zstd" => Ok(LayerCompression::Zstd),
         "uncompressed" => Ok(LayerCompression::Uncompressed),
-        "estargz" => Err(UsageError::unsupported("`compression=estargz` is not supported")),
-        other => {
-            Err(UsageError::new(format!("unknown compression `{other}`"))
-                .hint("expected `gzip`, `zstd` or `uncompressed`"))
-        }
+        "estargz" => Ok(LayerCompression::Estargz),
+        other => Err(UsageError::new(format!("unknown compression `{other}`"))
+            .hint("expected `gzip`, `zstd`, `estargz` or `uncompressed`")),
     }
 }
 

@@ -178,7 +178,12 @@ fn mistakes_in_outputs() {
         ("type=oci,tar=false", "`tar=false` needs `dest`", false),
         ("type=oci,tar=maybe", "`maybe` is neither `true` nor `false`", false),
         ("type=oci,compression=xz", "unknown compression `xz`", false),
-        ("type=oci,compression=estargz", "`compression=estargz` is not supported", true),
+        (
+            "type=oci,oci-mediatypes=false,compression=estargz",
+            "`oci-mediatypes=false` leaves no place for what `compression=estargz` annotates",
+            false,
+        ),
+        ("type=oci,compression=estargz,compression-level=10", "there is no compression level 10", false),
         ("type=oci,name=X", "bad reference `X`: the repository's name must be lower case", false),
         ("type=oci,colour=red", "unknown attribute `colour`", false),
         ("type=oci,\"dest=a", "a quote is not closed in `type=oci,\"dest=a`", false),
