@@ -6,6 +6,7 @@ mod commands;
 mod inline;
 mod mounts;
 mod places;
+mod recipes;
 mod writers;
 
 use crate::support::{Kiln, Ran};
