@@ -68,6 +68,20 @@ fn an_image_is_pushed_once() {
 }
 
 #[test]
+fn a_second_repository_takes_the_layers_from_the_first() {
+    let Some((kiln, registry)) = project() else { return };
+    let proxy = FaultyProxy::start(registry.address(), |_, _| Fault::None);
+    let [one, two] = ["one", "two"].map(|name| format!("{}/team/{name}:1", proxy.address()));
+    let ran = kiln.build(["-t", &one, "-t", &two, "--push"]);
+    ran.succeeds();
+    let manifest = inspect(&two, &["--raw"]);
+    assert_eq!(manifest, inspect(&one, &["--raw"]));
+    let taken = ran.stderr.lines().filter(|line| line.ends_with("is there already, in another repository")).count();
+    assert_eq!(taken, layers(&manifest).len(), "{ran}");
+    copy(&kiln, &two, "copy");
+}
+
+#[test]
 fn attributes_of_what_is_pushed() {
     let Some((kiln, registry)) = project() else { return };
     let image = format!("{}/app", registry.address());

@@ -7,7 +7,7 @@ use crate::output::ImageOptions;
 use kiln_digest::Digest;
 use kiln_exporters::{Assembly, DaemonAddress, DaemonError, ImageBlobs, Loaded, PushError, PushTarget};
 use kiln_registry::{Pushed, Reference, RegistryError, Repository};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A daemon is told of in steps of so many bytes.
 const TOLD_BYTES: u64 = 1 << 20;
@@ -22,18 +22,26 @@ impl Exporter<'_> {
         step: StepId,
     ) -> Result<(), EngineError> {
         let engine = self.build.engine;
+        let layers: BTreeSet<Digest> =
+            image.images.iter().flat_map(|image| &image.layers).map(|layer| layer.digest).collect();
+        let mut pushed: Vec<Repository> = Vec::new();
         for (repository, names) in by_repository(names) {
             let registry = repository.registry();
             let mut mount_from: Vec<_> = self.images.iter().flat_map(|image| image.mounts(registry)).collect();
             mount_from.retain(|(_, name)| name != repository.name());
+            // What another of its repositories got just now need not be sent again.
+            for earlier in pushed.iter().filter(|earlier| earlier.registry() == registry) {
+                mount_from.extend(layers.iter().map(|layer| (*layer, earlier.name().to_owned())));
+            }
             let client = match insecure {
                 true => engine.client().insecure_at(registry),
                 false => engine.client().clone(),
             };
-            let target = PushTarget { repository, names, mount_from };
+            let target = PushTarget { repository: repository.clone(), names, mount_from };
             let told = told(self.build.events, step);
             kiln_exporters::push(&client, engine.store(), image, &target, &told, &self.build.cancel.flag())
                 .map_err(EngineError::from_push)?;
+            pushed.push(repository);
         }
         Ok(())
     }
