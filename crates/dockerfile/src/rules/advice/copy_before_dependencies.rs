@@ -8,7 +8,8 @@ pub(in crate::rules) static RULE: Rule = Rule {
     name: "CopyBeforeDependencies",
     summary: "dependencies are fetched before all files are copied",
     explanation: "A step runs again when any file that was copied before it has changed. Dependencies only depend on the files that list them: \
-                  copy these, fetch, and copy the rest afterwards; then an edit of the program leaves the dependencies alone.",
+                  copy these, fetch, and copy the rest afterwards; then an edit of the program leaves the dependencies alone.\n\n\
+                  There is no fix, since a fetch may read more than its lists: a script that it runs, a package of the project's own.",
     bad: "FROM golang:1.25 AS build\nWORKDIR /src\nCOPY . .\nRUN go mod download\nRUN --mount=type=cache,target=/root/.cache/go-build go build -o /app\n\n\
           FROM scratch\nCOPY --from=build /app /\n",
     good: "FROM golang:1.25 AS build\nWORKDIR /src\nCOPY go.mod go.sum ./\nRUN go mod download\nCOPY . .\n\
