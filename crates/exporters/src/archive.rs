@@ -154,7 +154,9 @@ fn write_directory(store: &Store, files: Files, root: &std::path::Path, stop: &A
                     continue;
                 }
                 let mut file = File::create(&to).map_err(ExportError::write(&to))?;
-                send_file(&mut from, &mut file, stop).map_err(ExportError::write(&to))?;
+                if send_file(&mut from, &mut file, stop).map_err(ExportError::write(&to))? != size {
+                    return Err(ExportError::write(&to)(io::Error::other("the blob changed while it was read")));
+                }
             }
             Content::Layer { id, .. } => {
                 let file = File::create(&to).map_err(ExportError::write(&to))?;

@@ -208,12 +208,24 @@ pub(crate) fn write_stream(
     }
     let parent = parent(path);
     std::fs::create_dir_all(parent).map_err(ExportError::write(parent))?;
-    let mut unfinished = Unfinished::create(parent, path).map_err(ExportError::write(path))?;
+    let mut unfinished = Unfinished::create(path).map_err(ExportError::write(path))?;
     let mut stream = Stream::to_file(&mut unfinished.file, stop);
     write(&mut stream)?;
     stream.flush().map_err(ExportError::write(path))?;
     drop(stream);
-    unfinished.finish(path).map_err(ExportError::write(path))
+    unfinished.finish().map_err(ExportError::write(path))
+}
+
+/// Where a file is: a symbolic link that leads to one stays, as with other programs that write to it.
+fn followed(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The name of an unfinished file.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.partial", std::process::id()));
+    PathBuf::from(beside)
 }
 
 /// The directory of a file.
@@ -228,32 +240,42 @@ const BUFFER: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Unfinished {
     pub(crate) file: File,
+    /// What it becomes; of a symbolic link the file that it leads to.
+    path: PathBuf,
     beside: PathBuf,
     named: bool,
 }
 
 impl Unfinished {
-    /// A file that can become `path` later. `None` if there is something that cannot be replaced, or no directory yet.
-    pub(crate) fn beside(path: &Path) -> Result<Option<Self>, ExportError> {
-        let parent = parent(path);
-        if !parent.is_dir() || (path.exists() && !path.is_file()) {
-            return Ok(None);
+    /// A file that can become `path` later, and that nobody sees until then. `None` if there is something that cannot be replaced, no
+    /// directory yet, or no such files there.
+    pub(crate) fn unseen(path: &Path) -> Option<Self> {
+        if path.exists() && !path.is_file() {
+            return None;
         }
-        Self::create(parent, path).map(Some).map_err(ExportError::write(path))
-    }
-
-    fn create(parent: &Path, path: &Path) -> io::Result<Self> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}.partial", std::process::id()));
-        let beside = PathBuf::from(beside);
+        let path = followed(path);
+        // Without /proc it could not be named.
+        if !Path::new("/proc/self/fd").is_dir() {
+            return None;
+        }
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        match rustix::fs::open(parent, flags, Mode::from_raw_mode(0o666)) {
-            Ok(file) if Path::new("/proc/self/fd").is_dir() => Ok(Self { file: file.into(), beside, named: false }),
-            _ => Ok(Self { file: File::create(&beside)?, beside, named: true }),
+        let file = rustix::fs::open(parent(&path), flags, Mode::from_raw_mode(0o666)).ok()?;
+        Some(Self { file: file.into(), beside: beside(&path), path, named: false })
+    }
+
+    fn create(path: &Path) -> io::Result<Self> {
+        match Self::unseen(path) {
+            Some(unseen) => Ok(unseen),
+            None => {
+                let path = followed(path);
+                let beside = beside(&path);
+                Ok(Self { file: File::create(&beside)?, path, beside, named: true })
+            }
         }
     }
 
-    pub(crate) fn finish(mut self, path: &Path) -> io::Result<Replaced> {
+    pub(crate) fn finish(mut self) -> io::Result<Replaced> {
+        let path = self.path.clone();
         if !self.named {
             let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
             // Left by a process that was killed at this very place and had the same id.
@@ -263,7 +285,7 @@ impl Unfinished {
         }
         // A rename over a file would first write all of the new one to the disk (ext4's `auto_da_alloc`), and the build would wait.
         // The two trade places, and the old one goes with its new name.
-        match rustix::fs::renameat_with(CWD, &self.beside, CWD, path, RenameFlags::EXCHANGE) {
+        match rustix::fs::renameat_with(CWD, &self.beside, CWD, &path, RenameFlags::EXCHANGE) {
             Ok(()) => return Ok(Replaced(File::open(&self.beside).ok())),
             Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error.into()),
@@ -318,5 +340,26 @@ mod tests {
         assert!(write_stream(&to, &stop, failing).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "second");
         assert_eq!(names(parent), ["out.tar"]);
+    }
+    #[test]
+    fn a_link_to_a_file_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("elsewhere.tar"), directory.path().join("link.tar"));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let write = |out: &mut Stream<'_>| out.write_all(b"new").map_err(ExportError::Stdout);
+        let _replaced =
+            write_stream(&Destination::File(link.clone()), &AtomicBool::new(false), write).unwrap().into_file();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "new");
+    }
+
+    #[test]
+    fn what_is_begun_early_has_no_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let begun = Unfinished::unseen(&directory.path().join("out.tar"));
+        assert!(begun.is_none_or(|begun| !begun.named) && names(directory.path()).is_empty());
+        assert!(Unfinished::unseen(&directory.path().join("none/out.tar")).is_none());
+        assert!(Unfinished::unseen(directory.path()).is_none());
     }
 }

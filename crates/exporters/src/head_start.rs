@@ -23,12 +23,12 @@ pub struct HeadStart {
 
 impl HeadStart {
     /// Begins an image's archive that is to be at `to` with these blobs, which are in the store. `None` where nothing can be begun: `to`
-    /// is no regular file, or its directory is still to be made.
+    /// is no regular file, its directory is still to be made, or the file could be seen before it is whole.
     ///
     /// # Errors
     /// [`ExportError`]; also once `stop` is true.
     pub fn begin(store: &Store, to: &Path, blobs: &[Digest], stop: &AtomicBool) -> Result<Option<Self>, ExportError> {
-        let Some(mut file) = Unfinished::beside(to)? else { return Ok(None) };
+        let Some(mut file) = Unfinished::unseen(to) else { return Ok(None) };
         let mut stream = Stream::to_file(&mut file.file, stop);
         let mut archive = Archive::new(&mut stream, HashSet::new());
         let mut written = Vec::new();
@@ -62,6 +62,6 @@ impl HeadStart {
         archive.finish()?;
         stream.flush().map_err(ExportError::write(&self.to))?;
         drop(stream);
-        self.file.finish(&self.to).map_err(ExportError::write(&self.to))
+        self.file.finish().map_err(ExportError::write(&self.to))
     }
 }

@@ -177,6 +177,7 @@ fn build(
         let span = warning.span.map(|span| (span.start, span.end));
         events.event(Event::Warning { message: warning.message.clone(), span });
     }
+    let ahead = export::Ahead::of(&plan, &request.outputs, &inner);
     let build = Build {
         engine,
         events,
@@ -197,7 +198,7 @@ fn build(
         cleared_mounts: request.no_cache_mounts.then(Mutex::default),
         ssh: &request.ssh,
         memory: Memory::new(contexts.main_name(), &dockerfile.name, &plan),
-        ahead: export::Ahead::of(&plan, &request.outputs),
+        ahead,
         started: began,
         context_commit,
         materials: Mutex::default(),

@@ -1,6 +1,7 @@
 //! An output's archive is begun as soon as the base of its image is known, beside the steps: most of its bytes are often the base's.
 
 use crate::build::platforms::Plan;
+use crate::cancel::{CancelToken, HookGuard};
 use crate::output::{Destination, Output};
 use kiln_digest::Digest;
 use kiln_exporters::HeadStart;
@@ -21,12 +22,13 @@ pub(crate) struct Ahead {
     /// The vertex of the base image, and where the archive is to be.
     wanted: Option<(VertexId, PathBuf)>,
     stop: Arc<AtomicBool>,
+    _stopped: Option<HookGuard>,
     writer: Mutex<Option<JoinHandle<Option<HeadStart>>>>,
 }
 
 impl Ahead {
     /// Picks the first output that is an archive with the base's blobs as they are.
-    pub(crate) fn of(plan: &Plan, outputs: &[Output]) -> Self {
+    pub(crate) fn of(plan: &Plan, outputs: &[Output], cancel: &CancelToken) -> Self {
         let [platform] = &plan.platforms[..] else { return Self::default() };
         let base = platform.target.and_then(|target| bottom(&plan.graph, target));
         let dest = outputs.iter().find_map(|output| match output {
@@ -36,6 +38,10 @@ impl Ahead {
         });
         let mut ahead = Self::default();
         ahead.wanted = base.zip(dest.cloned());
+        if ahead.wanted.is_some() {
+            let stop = Arc::clone(&ahead.stop);
+            ahead._stopped = Some(cancel.on_cancel(move || stop.store(true, Ordering::Relaxed)));
+        }
         ahead
     }
 
@@ -44,7 +50,7 @@ impl Ahead {
         let Some((_, to)) = self.wanted.as_ref().filter(|(base, _)| *base == vertex) else { return };
         let layers =
             image.resolution.manifest.as_ref().map(|manifest| manifest.layers().as_slice()).unwrap_or_default();
-        let size: u64 = layers.iter().map(|layer| layer.size()).sum();
+        let size = layers.iter().fold(0, |size: u64, layer| size.saturating_add(layer.size()));
         let blobs: Option<Vec<Digest>> = layers.iter().map(|layer| layer.digest().to_string().parse().ok()).collect();
         let Some(blobs) = blobs.filter(|blobs| !blobs.is_empty() && size <= MOST_BYTES) else { return };
         let (store, to, stop) = (store.clone(), to.clone(), Arc::clone(&self.stop));
