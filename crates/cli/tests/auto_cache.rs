@@ -97,6 +97,32 @@ fn the_mode_is_no_part_of_a_key() {
     build(&kiln, &["--build-arg", "N=1"]).succeeds().cached("RUN go build");
 }
 
+/// Go does not ask which headers its compiler of C read.
+#[test]
+fn headers_keep_build_caches_apart() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    let stages = |line: &str| {
+        let last = "FROM base\nCOPY --from=builder /bin/go /out\n";
+        write(&kiln, &format!("FROM go AS builder\nARG N\nWORKDIR /app\n{line}\n{last}"));
+    };
+    let steps = [
+        ("COPY . .\nRUN go build", true),
+        ("RUN --mount=type=bind,target=. go build", true),
+        ("COPY . .\nRUN CGO_ENABLED=0 go build", false),
+    ];
+    for (line, apart) in steps {
+        kiln.write("csrc/v.h", "1\n");
+        stages(line);
+        build(&kiln, &["--no-cache", "--no-cache-mounts"]).succeeds().logs("built 1");
+        kiln.write("main.go", "other\n");
+        build(&kiln, &[]).succeeds().logs("built 2").stderr_has("auto-cache: go build (2 caches)\n");
+        kiln.write("csrc/v.h", "2\n");
+        build(&kiln, &[]).succeeds().logs(&format!("built {}", if apart { 1 } else { 3 }));
+        kiln.write("csrc/v.h", "1\n");
+        build(&kiln, &["--no-cache"]).succeeds().logs(&format!("built {}", if apart { 3 } else { 4 }));
+    }
+}
+
 #[test]
 fn an_intermediate_layer_lacks_the_cache_alone() {
     let Some(kiln) = Kiln::for_builds() else { return };

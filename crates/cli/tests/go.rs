@@ -107,6 +107,24 @@ fn automatic_caches_change_no_file_of_the_image() {
     assert!(compiled["size"].as_u64() > Some(1 << 20) && compiled["hits"] == 3, "{compiled:#}");
 }
 
+/// A header outside the package's directory, which Go does not look at.
+#[test]
+fn a_changed_header_is_compiled_again() {
+    let Some(kiln) = with_go() else { return };
+    kiln.write("go.mod", "module example.org/v\n\ngo 1.25\n")
+        .write("main.go", "package main\n\n// #include \"csrc/v.h\"\nimport \"C\"\n\nfunc main() { println(C.V) }\n");
+    kiln.write(
+        "Dockerfile",
+        "FROM golang:1.25-trixie AS build\nWORKDIR /src\nCOPY . .\nRUN go build -o /app . && /app 2> /v\n\
+         FROM ubuntu:24.04\nCOPY --from=build /v /v\nCMD [\"cat\", \"/v\"]\n",
+    );
+    for version in ["1", "2"] {
+        kiln.write("csrc/v.h", format!("#define V {version}\n"));
+        build(&kiln, &["-t", "v"]).succeeds().stderr_has("auto-cache: go build");
+        assert_eq!(kiln.run(["run", "v"]).succeeds().stdout(), format!("{version}\n"));
+    }
+}
+
 #[test]
 fn cross_compiles_for_arm64_with_a_cache_mount() {
     let Some(kiln) = with_go() else { return };

@@ -69,6 +69,20 @@ pub struct AutoCache {
     /// The files that an output is made from and nothing else tells of, by absolute path: the step goes on from what its last run
     /// left if only these changed since. Empty where the tool finds out by itself what changed.
     pub made_from: Vec<String>,
+    /// The files that the tool may build from without looking at them again: only steps that see the same ones share the cache.
+    pub unseen: Unseen,
+}
+
+/// Files that go into what a tool keeps, though it does not notice when they change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Unseen {
+    /// None.
+    #[default]
+    Nothing,
+    /// What compilers of C and its like read, libraries included.
+    C,
+    /// That and archives of sources.
+    CAndArchives,
 }
 
 /// Where a tool looks for its cache.

@@ -19,7 +19,7 @@ mod variables;
 
 pub use exec::{
     AutoCache, CacheDirectory, CachePurpose, CacheSharing, Exec, HostEntry, Mount, MountKind, Network, Resources,
-    SecretTarget, Security, Ulimit,
+    SecretTarget, Security, Ulimit, Unseen,
 };
 pub use file::{Action, Copy, Mkdir, Mkfile, Mode, Owner, Unpack, UserName};
 pub use git::{GitAddress, GitTree, ParseGitError};

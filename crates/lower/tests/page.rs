@@ -84,7 +84,11 @@ another place than its own directory, and that directory is empty after the step
 an image that removes the packages.
 
 What was compiled against libraries is shared only by steps with the same base image (by name and tag), the same platform, and the same commands of
-`apt`, `apk`, `dnf` and the like before them. Libraries that came in another way are not noticed, as on a person's own machine.
+`apt`, `apk`, `dnf` and the like before them. Go does not notice when a header changes that is not beside the package's own files, nor a library. Its
+build cache is therefore only shared by steps that see the same files of C: the sources, headers, objects and libraries, known by their names
+(`*.h`, `*.c`, `*.a`, `*.so.*`, `*.pc`, …), in the layers that steps made below and in what is bind-mounted. Where one of them changes, the step begins with an empty build
+cache. They don't count with `CGO_ENABLED=0`, nor do those in Go's module cache, where another version has another path. What is not noticed is a
+header that the step itself makes or downloads before it compiles, and one in a cache mount of the Dockerfile: use `--auto-cache=off`, or make it in a step before.
 
 ## What was measured with Go
 

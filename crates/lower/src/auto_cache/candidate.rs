@@ -55,7 +55,9 @@ impl<'a> Candidate<'a> {
                             && known.purpose == cache.purpose
                             && known.instead_of == cache.instead_of
                     };
-                    if !caches.iter().any(is_known) {
+                    if let Some(known) = caches.iter_mut().find(|known| is_known(known)) {
+                        known.cache.unseen = known.cache.unseen.max(cache.unseen);
+                    } else {
                         let mask = cache.covers().fold(0, |mask, (directory, kind)| {
                             mask | directories.bit(&directory, is_root, tool.name, kind).unwrap_or_default()
                         });
@@ -210,6 +212,7 @@ impl<'a> Candidate<'a> {
                     files: setup.files,
                     requires,
                     made_from: cache.made_from.clone(),
+                    unseen: cache.unseen,
                 });
             }
         }

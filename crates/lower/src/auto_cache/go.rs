@@ -2,7 +2,7 @@
 
 use super::shell::{Command, Value};
 use super::tool::{Cache, Documented, Kind, Place, Setup, Tool, Use, has_flag, subcommand};
-use kiln_graph::CacheDirectory;
+use kiln_graph::{CacheDirectory, Unseen};
 
 /// `go`.
 pub(crate) const GO: Tool = Tool {
@@ -15,7 +15,7 @@ pub(crate) const GO: Tool = Tool {
             directory: "`$GOCACHE`, else `go-build` below `$XDG_CACHE_HOME` or `~/.cache`",
             purpose: "pure",
             sharing: "shared",
-            shared_by: "base image and its packages, platform",
+            shared_by: "base image and its packages, platform, files of C",
         },
         Documented {
             commands: "those, `go mod` and `go get`, if no later step of the stage could run Go",
@@ -35,7 +35,8 @@ pub(crate) const GO: Tool = Tool {
     notes: "Go reads the module files below `cache/download` whenever it builds, so that they are only kept out of a layer on which no \
             later step could run Go: `RUN go mod download` keeps them there. Results of tests are never taken from a cache that kiln \
             gives (`testexpire.txt`), since a test that does not run leaves no files. A step that runs `go clean -cache` or \
-            `-modcache` gets no cache. With `-mod=vendor`, in the command or in `$GOFLAGS`, the module cache is left alone.",
+            `-modcache` gets no cache. Without `CGO_ENABLED=0`, only steps that see the same \
+            headers, libraries and sources of C share the build cache. With `-mod=vendor`, in the command or in `$GOFLAGS`, the module cache is left alone.",
     recognise,
 };
 
@@ -72,7 +73,11 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
         };
     let mut caches = Vec::new();
     if builds && let Some(directory) = build_cache(command, place) {
-        caches.push(Cache { setup: Some(setup), ..Cache::pure(directory, place.on_system("go/build"), Kind::Made) });
+        // Of C, Go hashes the files beside a package's own, and asks no compiler which others it read.
+        let without_c = command.variable("CGO_ENABLED", place.around) == Value::Known("0");
+        let unseen = if without_c { Unseen::Nothing } else { Unseen::C };
+        let build = Cache::pure(directory, place.on_system("go/build"), Kind::Made);
+        caches.push(Cache { setup: Some(setup), unseen, ..build });
     }
     if modules
         && !vendored

@@ -4,7 +4,7 @@
 //! costs nothing: the mount then stands where nobody looks.
 
 use super::shell::{Command, Surroundings, Value, Word};
-use kiln_graph::{CacheDirectory, CachePurpose, CacheSharing};
+use kiln_graph::{CacheDirectory, CachePurpose, CacheSharing, Unseen};
 
 /// A tool that is recognised.
 pub(crate) struct Tool {
@@ -186,6 +186,8 @@ pub(crate) struct Cache {
     /// The files that an output is made from, by absolute path, for a tool that does not notice when anything else changed. Without
     /// the first there is no cache.
     pub(crate) made_from: Vec<String>,
+    /// The files that the tool builds from and does not look at again.
+    pub(crate) unseen: Unseen,
 }
 
 /// What a step gets with a cache.
@@ -210,6 +212,7 @@ impl Cache {
             instead_of: &[],
             emptied_by: None,
             made_from: Vec::new(),
+            unseen: Unseen::Nothing,
         }
     }
 

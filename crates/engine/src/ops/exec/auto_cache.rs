@@ -14,7 +14,7 @@ use crate::build::Selections;
 use crate::error::EngineError;
 use crate::ops::users::ProcessUser;
 use crate::snapshot::Output;
-use kiln_graph::{AutoCache, CacheDirectory, CachePurpose, CacheSharing, Exec, MountKind, SecretTarget};
+use kiln_graph::{AutoCache, CacheDirectory, CachePurpose, CacheSharing, Exec, MountKind, SecretTarget, Unseen};
 use kiln_layer::{Tree, TreeError, resolve};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,8 @@ pub(super) struct PureCache {
     pub(super) env: Vec<(String, String)>,
     /// Files that are written into it before the step runs, by path.
     pub(super) files: Vec<(String, String)>,
+    /// What its key is still to say of the files that the step sees ([`super::unseen`]).
+    pub(super) unseen: Unseen,
 }
 
 impl Injection {
@@ -200,5 +202,16 @@ fn pure(
         key.push_str(&format!(" {mode:o} {uid}:{gid}"));
     }
     let (env, files) = (cache.env.clone(), cache.files.clone());
-    Ok(Some(PureCache { target, key, sharing: cache.sharing, mode, uid, gid, starts_as_image, env, files }))
+    Ok(Some(PureCache {
+        target,
+        key,
+        sharing: cache.sharing,
+        mode,
+        uid,
+        gid,
+        starts_as_image,
+        env,
+        files,
+        unseen: cache.unseen,
+    }))
 }

@@ -10,6 +10,9 @@ const STARTS: [&str; 2] = ["|from=", " over "];
 /// What separates mode and owner from what goes before.
 const OWNERS: [&str; 2] = ["|", " "];
 
+/// What separates the digest of files that the tool does not look at from all before it ([`super::unseen`]).
+const BESIDE: &str = " beside ";
+
 /// The id of an explicit cache mount, kept apart from those of automatic caches.
 pub(crate) fn explicit(id: &str) -> String {
     if id.trim_start_matches("./").starts_with(NAMESPACE) { format!("./{id}") } else { id.to_owned() }
@@ -20,9 +23,15 @@ pub(crate) fn automatic(id: &str) -> String {
     format!("{NAMESPACE}{}", id.trim_start_matches(NAMESPACE))
 }
 
+/// The key of an automatic cache that only steps share which see the same files.
+pub(crate) fn beside(key: &str, files: &str) -> String {
+    format!("{key}{BESIDE}{files}")
+}
+
 /// Whether a key is one that a cache of this id has in some step.
 pub(crate) fn is_of(key: &str, id: &str) -> bool {
     let Some(rest) = key.strip_prefix(id) else { return false };
+    let rest = rest.rsplit_once(BESIDE).filter(|(_, files)| is_hex(files)).map_or(rest, |(rest, _)| rest);
     let rest = OWNERS.iter().find_map(|mark| without_owner(rest, mark)).unwrap_or(rest);
     rest.is_empty() || STARTS.iter().any(|mark| rest.strip_prefix(mark).is_some_and(is_hex))
 }
@@ -60,6 +69,9 @@ mod tests {
             ("auto/go-build over 0123456789abcdef", "auto/go-build", true),
             ("auto/go-build over 0123456789abcdef 700 1:1", "auto/go-build", true),
             ("auto/go-build 755 1000:1000", "auto/go-build", true),
+            ("auto/go-build beside 01ab", "auto/go-build", true),
+            ("auto/go-build over 0123456789abcdef 700 1:1 beside 01ab", "auto/go-build", true),
+            ("auto/go-build beside it", "auto/go-build", false),
             ("auto/go-build over it", "auto/go-build", false),
         ] {
             assert_eq!(is_of(key, id), expected, "{key} of {id}");

@@ -12,6 +12,7 @@ mod mounts;
 mod outputs;
 pub(crate) mod secret;
 mod ssh;
+mod unseen;
 
 pub(crate) use environment::{copy_root_metadata, network_files};
 pub(crate) use key::key_parts;
@@ -45,7 +46,8 @@ pub(crate) fn execute(exec: &Exec, inputs: &[Output], context: &StepContext<'_>)
     copy_root_metadata(realized.tree.as_ref(), &upper)?;
     let user = users::process(realized.tree.as_ref(), exec.user.as_deref()).map_err(EngineError::user)?;
     let root = exec.root.map(|port| &inputs[port.0 as usize]);
-    let injected = auto_cache::plan(exec, root, realized.tree.as_ref(), &user, context.selections())?;
+    let mut injected = auto_cache::plan(exec, root, realized.tree.as_ref(), &user, context.selections())?;
+    unseen::tell_apart(&mut injected, exec, inputs, context)?;
     if !injected.is_empty() {
         context.tell_caches(&injected.commands, injected.len());
     }
