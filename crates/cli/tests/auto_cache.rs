@@ -142,6 +142,19 @@ fn an_intermediate_layer_lacks_the_cache_alone() {
 }
 
 #[test]
+fn what_has_another_name_is_left_in_the_layer() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    for lines in ["RUN go build\nRUN ln -s /root/.cache /c", "RUN ln -s /root/.cache /c\nRUN go build"] {
+        write(&kiln, &format!("FROM go AS builder\n{lines}\nFROM base\nCOPY --from=builder /c/go-build/runs /runs\n"));
+        for _ in 0..2 {
+            let files = kiln.files(["--no-cache"]);
+            assert!(files.contains_key("runs"), "{files:?}");
+            build(&kiln, &["--no-cache"]).succeeds().logs("built 1");
+        }
+    }
+}
+
+#[test]
 fn a_mount_of_the_dockerfile_wins() {
     let Some(kiln) = Kiln::for_builds() else { return };
     for (target, variable) in [

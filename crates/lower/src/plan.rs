@@ -361,6 +361,14 @@ impl<'a> Plan<'a> {
         use InstructionKind::{Cmd, Entrypoint, Run};
         let node = &self.nodes[node.0];
         let starts = |command: &Command<'_>| matches!(command.instruction.kind, Cmd(_) | Entrypoint(_));
+        // A program to start may come from any stage below.
+        let mut below = node;
+        while let Base::Node(base) = below.base {
+            below = &self.nodes[base.0];
+            if below.commands.iter().any(starts) {
+                return false;
+            }
+        }
         let runs = |command: &Command<'_>| matches!(command.instruction.kind, Run(_));
         matches!(node.base, Base::Node(_))
             && node.commands.last().is_some_and(runs)

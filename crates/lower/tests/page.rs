@@ -33,8 +33,8 @@ moved here, unpacked from an archive, or edited while the last build was running
 
 ## What holds
 
-- The exported image has the same files with `safe` as with `off`. An intermediate layer may lack the directories of pure caches, and nothing
-  else.
+- The exported image has the same files with `safe` as with `off`, but for what [a tool trusts](#what-tools-trust) longer than it should. An
+  intermediate layer may lack the directories of pure caches, and nothing else.
 - A `--mount` of the Dockerfile always wins: nothing is put at, above or below its target.
 - No file of the image is hidden. Where it has files at the cache's place, the step gets a cache of its own that starts as a copy of them.
 - Whether a step gets a cache is no part of its cache key. A result that was made with a cache is used again only for steps that still get that cache: a
@@ -69,7 +69,7 @@ shell, a script in a file. A step whose command line is read gets a cache unless
 
 - it names the directory itself (`du ~/.cache`, `cp -r /root`), removes it, makes it without `mkdir -p`, or empties the cache (`npm cache clean`);
 - something that is built upon it names the directory or one above it: a later command, `COPY --from` (also of `/root` or `/`), a bind mount,
-  WORKDIR, VOLUME, a variable that no tool reads;
+  a variable that no tool reads (but `$HOME`), a link that gives it another name, also one made before; or WORKDIR or VOLUME names it or something in it;
 - it holds downloads, and a later step must find them: one without network, or one that is told not to use it (`--offline`);
 - it holds downloads, and this step alone may be able to make them: it has a secret, an agent, the host's network, a token or a registry on its command
   line, or some step writes or removes a configuration (`.npmrc`, `.netrc`, `git config`); then no later step may want them;
@@ -84,11 +84,32 @@ another place than its own directory, and that directory is empty after the step
 an image that removes the packages.
 
 What was compiled against libraries is shared only by steps with the same base image (by name and tag), the same platform, and the same commands of
-`apt`, `apk`, `dnf` and the like before them. Go does not notice when a header changes that is not beside the package's own files, nor a library. Its
-build cache is therefore only shared by steps that see the same files of C: the sources, headers, objects and libraries, known by their names
-(`*.h`, `*.c`, `*.a`, `*.so.*`, `*.pc`, …), in the layers that steps made below and in what is bind-mounted. Where one of them changes, the step begins with an empty build
-cache. They don't count with `CGO_ENABLED=0`, nor do those in Go's module cache, where another version has another path. What is not noticed is a
-header that the step itself makes or downloads before it compiles, and one in a cache mount of the Dockerfile: use `--auto-cache=off`, or make it in a step before.
+`apt`, `apk`, `dnf` and the like before them. What tools trust beyond that is said below.
+
+## What tools trust
+
+A tool takes from its cache what it would not make or download anew. Where it looks too little at what that was made from, kiln looks for it:
+
+- Go does not notice when a header changes that is not beside the package's own files, nor a library. Its build cache is therefore only shared by
+  steps that see the same files of C: the sources, headers, objects and libraries, known by their names (`*.h`, `*.c`, `*.a`, `*.so.*`, `*.pc`, …),
+  in the layers that steps made below and in what is bind-mounted. Where one of them changes, the step begins with an empty build cache. They
+  don't count with `CGO_ENABLED=0`, nor do those in Go's module cache, where another version has another path.
+- pip, uv and poetry keep the packages that they built. Their caches are only shared by steps that see the same files of C and the same archives, and
+  for which the variables that builds read (`$CC`, `$CFLAGS`, `$MAKEFLAGS`, `USE_…` and the like) say the same.
+
+What remains is for `--auto-cache=off`, or a step of its own before:
+
+- a header, library or archive that the step itself makes or downloads before it builds, one in a cache mount of the Dockerfile, and one in a base image
+  whose tag moved on;
+- a package of the project's own that uv installs from a directory: uv builds it again when its `pyproject.toml`, `setup.py` or `setup.cfg` was
+  touched, not for each source;
+- answers of registries that a tool trusts for a while instead of asking again: dnf for 48 hours, Gradle for 24 hours (versions like `1.+` and
+  snapshots), NuGet for 30 minutes. With `off`, each run of the step asks.
+
+## Whom to share with
+
+All builds of one store share the caches of a tool, across projects and Dockerfiles: who may run a step can write there what another project's step takes
+for its own. Who builds Dockerfiles of strangers does so with `--auto-cache=off`, or in a store of their own (`--root`).
 
 ## What was measured with Go
 

@@ -79,6 +79,12 @@ impl<'a> Candidate<'a> {
         self.said = directories.mentions(&self.step, &own, self.is_root);
     }
 
+    /// Counts what has another name as read, since that may be named by anything; `linked` takes what this step gives one.
+    pub(super) fn heed_links(&mut self, linked: &mut Mask) {
+        *linked |= self.said.links;
+        self.said.reads |= *linked;
+    }
+
     /// Drops what an earlier step left in its layer because later ones look at it; `left` takes what this one looks at.
     pub(super) fn leave_to_earlier(&mut self, left: &mut Mask) {
         let before = *left;
@@ -129,8 +135,9 @@ impl<'a> Candidate<'a> {
         }
         let known = |name: &str| TOOLS.iter().any(|tool| tool.variables.contains(&name));
         for (name, value) in &self.step.exec.env {
-            if value.starts_with('/') && !value.contains(':') && !known(name) {
-                after.blocked |= directories.in_or_at(value);
+            let is_place = value.starts_with('/') && !value.contains(':') && value != "/";
+            if is_place && name != "HOME" && !known(name) {
+                after.blocked |= directories.named(value);
             }
         }
         after.configures = CONFIGURATION.iter().any(|fragment| self.step.says(fragment));
@@ -289,7 +296,7 @@ fn installs_packages(name: &str) -> bool {
 }
 
 /// FNV-1a, which is the same for every version of kiln.
-fn fingerprint(before: u64, text: &str, args: &[String]) -> u64 {
+pub(super) fn fingerprint(before: u64, text: &str, args: &[String]) -> u64 {
     let bytes = args.iter().flat_map(|arg| arg.bytes()).chain(text.bytes());
     bytes.fold(before ^ 0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

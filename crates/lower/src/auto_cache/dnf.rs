@@ -16,7 +16,8 @@ pub(crate) const DNF: Tool = Tool {
         sharing: "locked",
         shared_by: "base image, platform",
     }],
-    notes: "Packages are only kept with `keepcache=1`. A step that runs `dnf clean` gets nothing.",
+    notes: "Packages are only kept with `keepcache=1`. A step that runs `dnf clean` gets nothing. Metadata that is younger than \
+            `metadata_expire` (48 hours) is not asked for again: `dnf --refresh` asks.",
     recognise,
 };
 

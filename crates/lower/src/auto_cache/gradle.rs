@@ -17,7 +17,8 @@ pub(crate) const GRADLE: Tool = Tool {
         shared_by: "base image and its packages, platform",
     }],
     notes: "Gradle's locks do not reach from one sandbox into another, so that only one step at a time may use them. `gradle.properties` and \
-            `init.d`, beside the two, stay where they are.",
+            `init.d`, beside the two, stay where they are. What Gradle resolved of changing and dynamic versions it trusts for 24 \
+            hours: `--refresh-dependencies` asks again.",
     recognise,
 };
 

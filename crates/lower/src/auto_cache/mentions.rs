@@ -41,6 +41,8 @@ pub(crate) struct Mentions {
     pub(crate) empties: Mask,
     /// It makes it, or a directory above it, and minds if that is there.
     pub(crate) makes: Mask,
+    /// It gives it another name, which anything may name from then on.
+    pub(crate) links: Mask,
 }
 
 impl Directories {
@@ -91,6 +93,13 @@ impl Directories {
         self.mask(|directory| matches!(relation(path, true, directory), Relation::Same | Relation::Within))
     }
 
+    /// Those, and what a path is above for certain.
+    pub(crate) fn named(&self, path: &str) -> Mask {
+        let above =
+            |directory: &Directory| !directory.unknown_home && relation(path, true, directory) == Relation::Above;
+        self.in_or_at(path) | self.mask(above)
+    }
+
     /// Those of which a path takes all, or whatever fits a pattern.
     pub(crate) fn whole(&self, path: &str) -> Mask {
         match path.find(['*', '?', '[', '\\']) {
@@ -114,7 +123,7 @@ impl Directories {
             let theirs = own.iter().fold(0, |mask, tool| mask | self.mask(|directory| directory.tool == *tool));
             let habit = habit(command, !own.is_empty());
             let near = command.cwd.as_deref().is_none_or(|cwd| self.at(cwd) != 0);
-            for word in command.args() {
+            for word in named(command, habit) {
                 let there = self.word(command, near, word, habit, root_user) & !theirs;
                 match habit {
                     Habit::Removes => {
@@ -129,6 +138,10 @@ impl Directories {
                         found.takes |= there & self.word(command, near, word, Habit::Takes, root_user);
                     }
                     Habit::ReadsNamed => found.reads |= there,
+                    Habit::Links => {
+                        found.reads |= there;
+                        found.links |= there;
+                    }
                     Habit::Takes => {}
                     Habit::Ignores => {}
                 }
@@ -165,6 +178,7 @@ impl Directories {
             mask | self.mask(|directory| match relation(prefix, whole, directory) {
                 Relation::Same => true,
                 Relation::Within => habit != Habit::Takes || !whole,
+                Relation::Above if habit == Habit::Links => !directory.unknown_home,
                 Relation::Above => habit != Habit::ReadsNamed,
                 Relation::Apart => false,
             })
@@ -310,6 +324,19 @@ enum Habit {
     Removes,
     /// It makes them.
     Makes,
+    /// It gives them another name.
+    Links,
+}
+
+/// The words that name what a program does something with: of a link not its own place, which comes last.
+fn named(command: &Command, habit: Habit) -> &[Word] {
+    let args = command.args();
+    let elsewhere = |word: &Word| word.text.starts_with("-t") || word.text.starts_with("--target-directory");
+    let paths = args.iter().filter(|word| !word.text.starts_with('-')).count();
+    match args.split_last() {
+        Some((_, before)) if habit == Habit::Links && paths > 1 && !args.iter().any(elsewhere) => before,
+        _ => args,
+    }
 }
 
 fn habit(command: &Command, is_tool: bool) -> Habit {
@@ -350,12 +377,14 @@ fn habit(command: &Command, is_tool: bool) -> Habit {
         | "update-ca-certificates"
         | "ldconfig"
         | "locale-gen" => Habit::Ignores,
+        "ln" | "link" => Habit::Links,
         "mkdir" if short('p') || long("--parents") => Habit::Ignores,
         "mkdir" => Habit::Makes,
         "rm" if short('f') || long("--force") => Habit::Removes,
-        "cat" | "head" | "tail" | "sed" | "awk" | "ln" | "curl" | "wget" | "install" | "git" | "dpkg" | "rmdir"
-        | "chsh" | "gpg" | "tee" | "unzip" | "gunzip" | "." | "source" | "stat" | "sha256sum" | "md5sum" | "jq"
-        | "envsubst" => Habit::ReadsNamed,
+        "cat" | "head" | "tail" | "sed" | "awk" | "curl" | "wget" | "install" | "git" | "dpkg" | "rmdir" | "chsh"
+        | "gpg" | "tee" | "unzip" | "gunzip" | "." | "source" | "stat" | "sha256sum" | "md5sum" | "jq" | "envsubst" => {
+            Habit::ReadsNamed
+        }
         "tar" if args.first().is_some_and(|word| !word.text.starts_with('-') && word.text.contains('x')) => {
             Habit::ReadsNamed
         }

@@ -24,7 +24,8 @@ pub(crate) const NUGET: Tool = Tool {
             shared_by: "runs of the same step",
         },
     ],
-    notes: "Projects refer to packages where they lie, so that every later `dotnet` reads them there: they stay in the layer.",
+    notes: "Projects refer to packages where they lie, so that every later `dotnet` reads them there: they stay in the layer. Answers of registries are trusted \
+            for 30 minutes: `--no-http-cache` asks again.",
     recognise,
 };
 

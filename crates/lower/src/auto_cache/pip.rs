@@ -2,7 +2,7 @@
 
 use super::shell::{Command, Word};
 use super::tool::{Cache, Documented, Kind, Place, Tool, Use, has_flag, option, subcommand, without_version};
-use kiln_graph::CacheDirectory;
+use kiln_graph::{CacheDirectory, Unseen};
 
 /// `pip`.
 pub(crate) const PIP: Tool = Tool {
@@ -14,10 +14,11 @@ pub(crate) const PIP: Tool = Tool {
         directory: "`--cache-dir`, `$PIP_CACHE_DIR`, else `pip` below `$XDG_CACHE_HOME` or `~/.cache`",
         purpose: "pure",
         sharing: "shared",
-        shared_by: "base image and its packages, platform",
+        shared_by: "base image and its packages, platform, settings and files of C",
     }],
     notes: "`--no-cache-dir` and `$PIP_NO_CACHE_DIR`, whatever its value, mean that pip keeps nothing. Wheels that pip built from source are \
-            in the cache too, so that only steps share it which have the same base image and the same `apt`, `apk` or `dnf` commands before.",
+            in the cache too, so that only steps share it which have the same base image and the same `apt`, `apk` or `dnf` commands before, the same \
+            `$CFLAGS` and what else builds read, and the same files of C and archives in their own layers.",
     recognise,
 };
 
@@ -44,7 +45,8 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
         return Use::nothing();
     }
     let caches = directory(command, args, place)
-        .map(|directory| Cache::pure(directory, place.on_system("pip"), Kind::Downloaded));
+        .zip(place.on_settings("pip", command))
+        .map(|(directory, id)| Cache { unseen: Unseen::CAndArchives, ..Cache::pure(directory, id, Kind::Downloaded) });
     Some(Use { label: format!("pip {name}"), caches: caches.into_iter().collect(), ..Use::default() })
 }
 

@@ -3,6 +3,7 @@
 use super::pip::module;
 use super::shell::{Command, Value};
 use super::tool::{Cache, Documented, Kind, Place, Tool, Use, has_flag, subcommand, without_version};
+use kiln_graph::Unseen;
 
 /// `poetry`.
 pub(crate) const POETRY: Tool = Tool {
@@ -14,7 +15,7 @@ pub(crate) const POETRY: Tool = Tool {
         directory: "`cache` and `artifacts` below `$POETRY_CACHE_DIR`, else below `pypoetry` in `$XDG_CACHE_HOME` or `~/.cache`",
         purpose: "pure",
         sharing: "shared",
-        shared_by: "base image and its packages, platform",
+        shared_by: "base image and its packages, platform, settings and files of C",
     }],
     notes: "The virtual environments in `virtualenvs`, beside the two, stay in the layer.",
     recognise,
@@ -45,10 +46,11 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
             Value::Known(_) | Value::Unset => place.xdg_cache(command, &format!("pypoetry/{below}")),
             Value::Unknown => None,
         };
-        caches
-            .extend(directory.map(|directory| {
-                Cache::pure(directory, place.on_system(&format!("poetry/{below}")), Kind::Downloaded)
-            }));
+        let id = place.on_settings(&format!("poetry/{below}"), command);
+        caches.extend(directory.zip(id).map(|(directory, id)| Cache {
+            unseen: Unseen::CAndArchives,
+            ..Cache::pure(directory, id, Kind::Downloaded)
+        }));
     }
     Some(Use { label: format!("poetry {name}"), caches, ..Use::default() })
 }

@@ -83,8 +83,11 @@ pub(super) fn proposals(
     }
     let bases = bases(graph);
     let in_image = chains(graph, exported);
-    // Only steps on top of one that names a tool matter.
+    // Only steps on top of one that names a tool matter, and those that may give a directory another name before.
     let mut matters = named.clone();
+    for (matters, vertex) in matters.iter_mut().zip(vertices) {
+        *matters |= matches!(&vertex.op, Op::Exec(exec) if step::makes_links(graph, vertex, exec));
+    }
     for (index, vertex) in vertices.iter().enumerate() {
         matters[index] |= root(vertex).is_some_and(|root| matters[root.index()]);
     }
@@ -110,13 +113,17 @@ pub(super) fn proposals(
         return Vec::new();
     }
     let mut left: Vec<Mask> = Vec::with_capacity(vertices.len());
+    let mut linked: Vec<Mask> = Vec::with_capacity(vertices.len());
     for (index, vertex) in vertices.iter().enumerate() {
         let mut mask = root(vertex).map_or(0, |root| left[root.index()]);
+        let mut links = root(vertex).map_or(0, |root| linked[root.index()]);
         if let Some(candidate) = &mut candidates[index] {
             candidate.listen(&directories);
+            candidate.heed_links(&mut links);
             candidate.leave_to_earlier(&mut mask);
         }
         left.push(mask);
+        linked.push(links);
     }
     let everywhere = volumes.iter().fold(0, |mask, volume| mask | directories.in_or_at(volume));
     let mut after = vec![After { blocked: everywhere, taken: everywhere, ..After::default() }; vertices.len()];

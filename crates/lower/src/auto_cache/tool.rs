@@ -3,6 +3,7 @@
 //! A rule only says what its tool does. Whether a step may get a cache is `policy`'s to decide. A directory that is guessed wrong
 //! costs nothing: the mount then stands where nobody looks.
 
+use super::candidate::fingerprint;
 use super::shell::{Command, Surroundings, Value, Word};
 use kiln_graph::{CacheDirectory, CachePurpose, CacheSharing, Unseen};
 
@@ -250,6 +251,25 @@ impl Place<'_> {
         format!("{name}/{}{}/{}", self.base, self.system, self.platform)
     }
 
+    /// The same for what a variable may change too: it also tells apart what those say that builds of C and its like read. `None` if that
+    /// is not known.
+    pub(crate) fn on_settings(&self, name: &str, command: &Command) -> Option<String> {
+        let own = self.around.env.iter().map(|(name, _)| name.as_str()).filter(|name| is_setting(name));
+        let mut names: Vec<&str> = SETTINGS.iter().copied().chain(own).collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut said = String::new();
+        for name in names {
+            match command.variable(name, self.around) {
+                Value::Unset => {}
+                Value::Known(text) => said.push_str(&format!("{name}={text}\0")),
+                Value::Unknown => return None,
+            }
+        }
+        let id = self.on_system(name);
+        Some(if said.is_empty() { id } else { format!("{id}+{:08x}", fingerprint(0, &said, &[]) >> 32) })
+    }
+
     /// The directory that one of the variables names, else one below the home directory.
     pub(crate) fn directory(&self, command: &Command, variables: &[&str], otherwise: &str) -> Option<CacheDirectory> {
         for variable in variables {
@@ -293,6 +313,54 @@ impl Place<'_> {
             Value::Unknown => None,
         }
     }
+}
+
+/// Variables that compilers and what calls them read.
+const SETTINGS: &[&str] = &[
+    "AR",
+    "ARCHFLAGS",
+    "CC",
+    "CFLAGS",
+    "CMAKE_ARGS",
+    "CPATH",
+    "CPLUS_INCLUDE_PATH",
+    "CPPFLAGS",
+    "CXX",
+    "CXXFLAGS",
+    "C_INCLUDE_PATH",
+    "FC",
+    "FFLAGS",
+    "LD",
+    "LDFLAGS",
+    "LDSHARED",
+    "LD_LIBRARY_PATH",
+    "LIBRARY_PATH",
+    "MAKEFLAGS",
+    "PBR_VERSION",
+    "PIP_BUILD_OPTION",
+    "PIP_CONFIG_SETTINGS",
+    "PIP_GLOBAL_OPTION",
+    "PKG_CONFIG_PATH",
+    "RUSTFLAGS",
+    "SETUPTOOLS_SCM_PRETEND_VERSION",
+    "UV_CONFIG_SETTING",
+];
+
+/// Whether a variable of the step is called as those that choose what a package is built with.
+fn is_setting(name: &str) -> bool {
+    let starts = [
+        "CMAKE_",
+        "CARGO_BUILD_",
+        "RUSTC",
+        "SETUPTOOLS_",
+        "SKBUILD",
+        "USE_",
+        "WITH_",
+        "WITHOUT_",
+        "ENABLE_",
+        "DISABLE_",
+    ];
+    name.ends_with("FLAGS") || name.ends_with("_ARGS") || starts.iter().any(|start| name.starts_with(start))
 }
 
 /// The value of `--name VALUE` or `--name=VALUE`, the last one. `Err` if it cannot be told.

@@ -2,6 +2,7 @@
 
 use super::shell::Command;
 use super::tool::{Cache, Documented, Kind, Place, Tool, Use, has_flag, option, subcommand};
+use kiln_graph::Unseen;
 
 /// `uv`.
 pub(crate) const UV: Tool = Tool {
@@ -13,7 +14,7 @@ pub(crate) const UV: Tool = Tool {
         directory: "`--cache-dir`, `$UV_CACHE_DIR`, else `uv` below `$XDG_CACHE_HOME` or `~/.cache`",
         purpose: "pure",
         sharing: "shared",
-        shared_by: "base image and its packages, platform",
+        shared_by: "base image and its packages, platform, settings and files of C",
     }],
     notes: "Files cannot be linked from one mount into another, so uv copies them, and says so once unless `UV_LINK_MODE=copy` is set. With the \
             link mode `symlink` packages are read where they are cached: nothing is given then.",
@@ -56,7 +57,9 @@ fn recognise(command: &Command, place: &Place<'_>) -> Option<Use> {
         Ok(None) => place.xdg_cache(command, "uv"),
         Err(()) => None,
     };
-    let caches = directory.map(|directory| Cache::pure(directory, place.on_system("uv"), Kind::Downloaded));
+    let caches = directory
+        .zip(place.on_settings("uv", command))
+        .map(|(directory, id)| Cache { unseen: Unseen::CAndArchives, ..Cache::pure(directory, id, Kind::Downloaded) });
     Some(Use { label, caches: caches.into_iter().collect(), offline, ..Use::default() })
 }
 

@@ -87,6 +87,21 @@ fn cases_stay_what_they_are() {
     assert!(tried > 100, "{tried}");
 }
 
+/// What may be built as an image is left as it is; what only tests one may lack what the tests leave.
+#[test]
+fn a_stage_with_the_program_of_its_base_is_an_image() {
+    let text = |program: &str| {
+        format!(
+            "FROM golang:1.25 AS app\n{program}\nFROM app AS debug\nRUN go build -o /a\n\
+             FROM golang:1.25 AS b\nRUN true\nFROM scratch\nCOPY --from=b /x /\n"
+        )
+    };
+    for (program, image) in [("RUN true", false), ("CMD [\"/a\"]", true), ("ENTRYPOINT [\"/a\"]", true)] {
+        let before = text(program);
+        assert_eq!(mended(&before, &images()).text == before, image, "{program}");
+    }
+}
+
 #[test]
 fn examples_prove_their_rules() {
     let own = || RULES.iter().filter(|rule| rule.own);

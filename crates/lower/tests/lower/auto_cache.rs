@@ -1,7 +1,7 @@
 //! Which steps get caches: Dockerfiles in, the caches of their steps out.
 
 use crate::support::{Images, lower_with, options};
-use kiln_graph::{CacheDirectory, CachePurpose, Op};
+use kiln_graph::{CacheDirectory, CachePurpose, Op, Unseen};
 use kiln_lower::{AutoCacheMode, NamedContext, Options};
 
 /// The steps that get caches: `go build: ~/.cache/go-build`, one a line, an output in parentheses.
@@ -117,6 +117,9 @@ fn what_the_step_itself_says() {
         "RUN --mount=type=tmpfs,target=/root/.cache/go-build/x go build",
         "RUN go build > /root/.cache/go-build/log",
         "RUN find / -name x && go build",
+        "RUN go build && ln -s /root/.cache /c",
+        "RUN ln -s ~ /c\nRUN go build",
+        "RUN ln -s -t /c /root/.cache\nRUN go build",
         "RUN go build \"",
         "RUN [\"go-build\"]",
     ] {
@@ -124,6 +127,8 @@ fn what_the_step_itself_says() {
     }
     for line in [
         "RUN mkdir -p /root/.cache/go-build && go build",
+        "RUN ln -s /r /root/.cache && mkdir /r\nRUN go build",
+        "RUN go build && ln -s /src/app /usr/bin/app",
         "RUN go build && cp app /usr/bin/",
         "RUN go build && tar cf /x.tar /src",
         "RUN --mount=type=cache,target=/go go build",
@@ -141,6 +146,12 @@ fn what_the_step_itself_says() {
     for line in ["RUN <<EOF\n#!/usr/bin/python3\ngo build\nEOF", "SHELL [\"fish\", \"-c\"]\nRUN go build"] {
         assert_eq!(in_builder(line), "", "{line}");
     }
+}
+
+#[test]
+fn a_variable_above_it() {
+    assert!(in_builder("RUN go build\nENV HOME=/root URL=/ APP=/app\nRUN ./pack.sh").contains("go-build"));
+    assert!(!in_builder("RUN go build\nENV DIR=/root/.cache\nRUN ./pack.sh").contains("go-build"));
 }
 
 #[test]
@@ -335,6 +346,33 @@ fn caches_of_what_was_compiled_fit_the_installed_packages() {
     assert_ne!(with_package, id(""));
     assert_ne!(with_package, id("RUN apt-get update && apt-get install -y liby-dev\n"));
     assert_eq!(with_package, id("RUN apt-get update && apt-get install -y libx-dev\nRUN true\n"));
+}
+
+#[test]
+fn caches_of_built_wheels_fit_the_settings() {
+    let id = |lines: &str| {
+        let text = format!("FROM python:3 AS build\n{lines}\nFROM scratch\nCOPY --from=build /x /x\n");
+        let lowered = lower_with(&text, &options(), &Images::default());
+        let ids = lowered.graph.vertices().iter().find_map(|vertex| match &vertex.op {
+            Op::Exec(exec) => exec.auto_caches.first().map(|cache| (cache.id.clone(), cache.unseen)),
+            _ => None,
+        });
+        ids.map(|(id, unseen)| {
+            assert_eq!(unseen, Unseen::CAndArchives);
+            id
+        })
+    };
+    for tool in ["pip install x", "uv pip install x", "poetry install"] {
+        let plain = id(&format!("RUN {tool}"));
+        assert!(plain.is_some(), "{tool}");
+        assert_eq!(id(&format!("ARG COMMIT=1\nENV APP=/srv\nRUN {tool}")), plain);
+        for other in
+            [format!("ENV CFLAGS=-O3\nRUN {tool}"), format!("RUN CC=clang {tool}"), format!("ARG USE_X=1\nRUN {tool}")]
+        {
+            assert!(id(&other).is_some_and(|id| Some(id) != plain), "{other}");
+        }
+        assert_eq!(id(&format!("RUN CFLAGS=$(flags) {tool}")), None);
+    }
 }
 
 #[test]
