@@ -162,7 +162,7 @@ mod tests {
         }
         // A time from the end of all times does no harm.
         let json = format!(
-            r#"{{"version":1,"steps":[{{"key":"{0}","diff":"{0}","diff_id":"sha256:{0}","duration":{1},"created":{1},"injected":[]}}],"selections":[]}}"#,
+            r#"{{"version":1,"steps":[{{"key":"{0}","diff":"{0}","diff_id":"sha256:{0}","duration":{1},"created":{1},"used":{1},"injected":[]}}],"selections":[]}}"#,
             "0".repeat(64),
             u64::MAX
         );

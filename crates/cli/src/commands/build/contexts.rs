@@ -290,7 +290,7 @@ mod tests {
             (&b""[..], None, "is empty"),
             (b"FROM scratch\n", Some("x"), "two Dockerfiles"),
             (b"FROM scratch\n", Some("-"), "cannot be both"),
-            (b"\xff\xfe", None, "is not UTF-8"),
+            (b"\xff\xfe", None, "is UTF-16, not UTF-8"),
         ] {
             let Err(CliError::Usage(error)) = read(bytes, file) else { panic!("{message}") };
             assert!(error.message.contains(message), "{}", error.message);

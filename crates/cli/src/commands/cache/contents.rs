@@ -122,8 +122,8 @@ mod tests {
             table(&contents(), false, Timestamp::from_second(10_800).unwrap()),
             str![[r#"
 TYPE    NAME                  STORED   USED          WORTH
-layer   sha256:ca81ca91d72c   2MB      2 hours ago   2 steps, 1.5s
-mount   a[31mb                10B      3 hours ago   61MB of files
+layer   sha256:dac1d7cfa950   2MB      2 hours ago   2 steps, 1.5s
+mount   ab                    10B      3 hours ago   61MB of files
 directory `/c`: 3 steps, written 1 hour ago
 
 "#]]
