@@ -15,6 +15,7 @@ const SIZE: usize = 3 << 20;
 fn build_while(kiln: &Kiln, builds: u32, change: impl Fn(u32) + Send + Sync, judge: impl Fn(&Ran)) -> (u32, u32) {
     let (over, version) = (AtomicBool::new(false), AtomicU32::new(0));
     let succeeded = thread::scope(|scope| {
+        let _over = Over(&over);
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 change(version.fetch_add(1, Ordering::SeqCst) + 1);
@@ -34,10 +35,18 @@ fn build_while(kiln: &Kiln, builds: u32, change: impl Fn(u32) + Send + Sync, jud
                 _ => panic!("{ran}"),
             }
         }
-        over.store(true, Ordering::SeqCst);
         succeeded
     });
     (version.load(Ordering::SeqCst), succeeded)
+}
+
+/// Ends the changes when the builds are over, also by a panic.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// A file all of whose bytes are those of its version.

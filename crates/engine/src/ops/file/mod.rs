@@ -20,6 +20,7 @@ use crate::snapshot::{Output, Snapshot};
 use kiln_graph::{Action, Copy, File, Mkdir, Port, Unpack};
 use kiln_layer::{Built, Directory, Tree, TreeError, diff_digest, diff_digest_until, prune_unchanged};
 use kiln_store::NewLayer;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -204,6 +205,11 @@ impl EngineError {
             SelectError::Tree(
                 TreeError::NotFound { path } | TreeError::NotADirectory { path } | TreeError::NotAFile { path },
             ) => Self::user(WriteError::Changed { path }),
+            SelectError::Tree(TreeError::Io { path, source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                Self::user(WriteError::Changed { path })
+            }
             SelectError::Tree(error) => Self::new(ErrorKind::User, "failed to read what is copied").with_source(error),
             error => Self::user(error),
         }
