@@ -54,7 +54,8 @@ pub(super) fn fixed() -> Workload {
         mended: true,
         plain_go: false,
         rows: vec![Row {
-            change: edit,
+            // The mended file has the steps of the cached one: the same edit would be in kiln's cache by now.
+            change: |context, round| edit(context, round + 500_000),
             output: Output::OciTar,
             ..Row::new(title, Budget::BothOfBuildKitInRow(1.0 / 12.0, UNOPTIMISED))
         }],
