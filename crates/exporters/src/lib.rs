@@ -12,6 +12,7 @@
 mod archive;
 mod assembly;
 mod attestation;
+mod blocks;
 mod converted;
 mod daemon;
 mod dated;

@@ -1,13 +1,17 @@
 //! From layers to blobs and a manifest. A layer is compressed once ever for each format and level: the store remembers the blob by
-//! the layer's diff id. Blobs of a base image are used as they were pulled, unless another compression is to be forced on them.
+//! the layer's diff id. Blobs of a base image are used as they were pulled, unless another compression is to be forced on them. Of a layer
+//! that is nearly an earlier one, only what differs is compressed ([`crate::blocks`]).
 //!
 //! The tar stream of a layer may be changed on the way ([`converted`]), and the layer's diff id with it. A memo says which it became.
 
 use crate::assembly::Document;
+use crate::blocks::Blocks;
 use crate::converted::{self, Converted};
 use crate::media_types::MediaTypes;
 use kiln_digest::Digest;
-use kiln_layer::{BlobCompression, BlobFormat, PackOptions, Stoppable, decompress_ahead, write_layer, write_stream};
+use kiln_layer::{
+    BlobCompression, BlobFormat, PackOptions, Stoppable, decompress_ahead, write_layer_again, write_stream,
+};
 use kiln_lower::ImageConfig;
 use kiln_store::{BlobInfo, LayerId, Store};
 use serde_json::{Map, Value, json};
@@ -311,7 +315,9 @@ fn compressed(
         return Ok((diff_id, blob));
     }
     let mut writer = store.blob_writer()?;
-    let written = write_layer(&store.layer_path(id), compression, &mut Stoppable::new(&mut writer, stop), tar)
+    let blocks = Blocks::new(store, compression);
+    let mut stoppable = Stoppable::new(&mut writer, stop);
+    let written = write_layer_again(&store.layer_path(id), compression, &mut stoppable, tar, Some(&blocks))
         .map_err(|source| PackError::Layer { layer: id, source: Box::new(source) })?;
     let changed = match known {
         Some(known) => known != written.diff_id,
@@ -321,6 +327,7 @@ fn compressed(
         return Err(PackError::Changed { layer: id });
     }
     writer.commit(Some(&written.blob))?;
+    blocks.remember(&written.blob)?;
     let media_type = compression.format.media_type().to_owned();
     let blob = BlobInfo { digest: written.blob, size: written.blob_size, media_type };
     progress(&id.to_string(), written.blob_size);

@@ -37,7 +37,7 @@ mod writing;
 pub use apply::{Applied, ApplyError, ApplyOptions, Contents, Deferred, Limits, apply, settle};
 pub use builder::{BuildError, Builder, Built, BuiltFile, Existing};
 pub use carry::{CarryError, carry_over, take_up};
-pub use compress::{BlobCompression, BlobFormat, Written, write_layer, write_stream};
+pub use compress::{BlobCompression, BlobFormat, Compressed, Written, write_layer, write_layer_again, write_stream};
 pub use decompress::{Compression, SNIFF_LENGTH, decompress, decompress_ahead, sniff};
 pub use diff::{Diff, diff_digest, diff_digest_until};
 pub use directory::Directory;

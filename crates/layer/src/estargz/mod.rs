@@ -71,7 +71,8 @@ pub(crate) fn write_stream(
     writer: &mut (dyn Write + Send),
 ) -> Result<Written, PackError> {
     let mut writer = DigestWriter::new(writer);
-    let (split, sizes) = write_blocks(compression, &mut writer, workers(), |sink| Splitter::new(sink).split(stream))?;
+    let (split, sizes) =
+        write_blocks(compression, &mut writer, workers(), None, |sink| Splitter::new(sink).split(stream))?;
     let Split { source, mut uncompressed, entries } = split;
     let (mut starts, mut end) = (Vec::with_capacity(sizes.len()), 0);
     for size in sizes {
