@@ -18,7 +18,11 @@ fn main() -> Outcome<()> {
     let tree = arguments.next().map(PathBuf::from).ok_or("which directory?")?;
     let work = tempfile::tempdir()?;
     let stop = Arc::new(AtomicBool::new(false));
-    let access = Access { client: Client::new(Config::default(), Credentials::none()), stop: Arc::clone(&stop) };
+    let access = Access {
+        client: Client::new(Config::default(), Credentials::none()),
+        stop: Arc::clone(&stop),
+        pushed: Vec::new(),
+    };
     let location =
         CacheLocation::Local { directory: work.path().join("cache"), tag: "latest".to_owned(), digest: None };
     let cache = connect(&location, &access)?;

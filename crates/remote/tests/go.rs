@@ -73,7 +73,11 @@ fn an_imported_build_cache_compiles_nothing_and_loses_nothing() {
     fs::File::open(&unused).and_then(|file| file.set_times(FileTimes::new().set_modified(then))).expect("a time");
 
     let stop = Arc::new(AtomicBool::new(false));
-    let access = Access { client: Client::new(Config::default(), Credentials::none()), stop: Arc::clone(&stop) };
+    let access = Access {
+        client: Client::new(Config::default(), Credentials::none()),
+        stop: Arc::clone(&stop),
+        pushed: Vec::new(),
+    };
     let location = CacheLocation::Local { directory: at("cache"), tag: "latest".to_owned(), digest: None };
     let cache = connect(&location, &access).expect("a cache");
     let exported = export_mount(&at("laptop"), Memo::default(), &Limits::default(), &*cache, &stop).expect("an export");

@@ -49,10 +49,10 @@ pub(super) fn monolith() -> Workload {
         rows: vec![
             Row { change: monolith::edit, budget: Budget::OfBuildKit(0.25), ..row(title, Place::Registry) },
             Row {
-                start: Start::Exported(Place::Directory),
+                start: Start::Pushed,
                 change: monolith::edit,
                 budget: Budget::OfFirstExport(0.05),
-                ..row("what another export sends, one package edited", Place::Directory)
+                ..row("what the next cache export sends, one package edited", Place::Registry)
             },
         ],
     }

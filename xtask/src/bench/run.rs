@@ -142,11 +142,11 @@ impl RowRun<'_> {
                 });
             }
         }
-        if let Start::Exported(place) = self.row.start {
+        if self.row.start == Start::Pushed {
             for builder in builders.iter_mut() {
                 self.attempt(builder.as_mut(), |builder, job| {
                     builder.forget()?;
-                    builder.build(&Job { travel: Some(Travel::To(place)), ..job.clone() }).map(Some)
+                    builder.build(&Job { travel: Some(Travel::Pushed), ..job.clone() }).map(Some)
                 });
             }
         }
@@ -169,8 +169,8 @@ impl RowRun<'_> {
                             let travel = Some(Travel::From(place));
                             return builder.build(&Job { travel, ..job.clone() }).map(Some);
                         }
-                        Start::Exported(place) => {
-                            let travel = Some(Travel::To(place));
+                        Start::Pushed => {
+                            let travel = Some(Travel::Pushed);
                             return builder.build(&Job { travel, ..job.clone() }).map(Some);
                         }
                     }
@@ -197,7 +197,7 @@ impl RowRun<'_> {
         let samples = self.results.entry(builder.name().to_owned()).or_insert_with(|| Samples::Measured(Vec::new()));
         let Samples::Measured(list) = samples else { return };
         // Of exports the first, which is long, says nothing of the others.
-        let counts = !matches!(self.row.start, Start::Exported(_));
+        let counts = self.row.start != Start::Pushed;
         if counts && list.last().is_some_and(|sample| sample.seconds * f64::from(self.row.parts) > LONG_SECONDS) {
             return;
         }
@@ -225,7 +225,6 @@ impl RowRun<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::Place;
 
     /// Counts its builds and fails when told to.
     struct Fake {
@@ -288,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_first_export_is_the_measure_of_the_others() {
-        let row = measure(Start::Exported(Place::Directory), vec![Fake { name: "kiln", builds: 0, fails_at: None }]);
+        let row = measure(Start::Pushed, vec![Fake { name: "kiln", builds: 0, fails_at: None }]);
         assert_eq!(row.sent("kiln"), Some((1000, 500)));
     }
 

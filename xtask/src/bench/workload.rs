@@ -64,8 +64,8 @@ pub(super) enum Start {
     /// It has the base images and nothing else. Another machine has built the context as it was before the row's changes, and left its
     /// cache at this place.
     Elsewhere(Place),
-    /// It has built the context as it was before the row's changes, and left its cache at this place, as it does each time.
-    Exported(Place),
+    /// It has built the context as it was before the row's changes, pushed the image, and left its cache beside it, as it does each time.
+    Pushed,
 }
 
 /// What kiln must reach.

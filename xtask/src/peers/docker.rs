@@ -163,6 +163,7 @@ impl Builder for Docker {
         match job.travel {
             None => {}
             Some(Travel::To(Place::Bucket) | Travel::From(Place::Bucket)) => bail!("its daemon knows no S3"),
+            Some(Travel::Pushed) => bail!("it does not say what it sends"),
             Some(travel) => drop(command.arg(self.setting.travel("docker", travel)?)),
         }
         command.arg("--output").arg(match job.output {

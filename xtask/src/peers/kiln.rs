@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Builder, Job, Output, Sample, Setting, oci_output, timed};
+use super::{Builder, Job, Output, Sample, Setting, Travel, oci_output, timed};
 use crate::kiln::Binary;
 use crate::{places, process};
 
@@ -57,9 +57,10 @@ impl Builder for Kiln {
         if let Some(travel) = job.travel {
             command.arg(self.setting.travel("kiln", travel)?);
         }
-        command.arg("--output").arg(match job.output {
-            Output::Cache => "type=cacheonly".to_owned(),
-            Output::OciTar => oci_output(&self.setting.output("kiln")),
+        command.arg("--output").arg(match (job.travel, job.output) {
+            (Some(Travel::Pushed), _) => self.setting.pushed("kiln"),
+            (_, Output::Cache) => "type=cacheonly".to_owned(),
+            (_, Output::OciTar) => oci_output(&self.setting.output("kiln")),
         });
         let log = self.setting.log("kiln");
         let sample = timed::run(command.arg(&job.context), &log)?;

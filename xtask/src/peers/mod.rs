@@ -51,8 +51,10 @@ pub(crate) enum Place {
 /// What a build does with such a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Travel {
-    /// Leaves one there.
+    /// Leaves one there, with all steps.
     To(Place),
+    /// Pushes the image to the setting's registry, in place of its output, and leaves one beside it, as `--cache-to` does by default.
+    Pushed,
     /// Goes on from what is there.
     From(Place),
 }
@@ -120,6 +122,7 @@ impl Setting {
     fn travel(&self, builder: &str, travel: Travel) -> Result<String> {
         let (option, place, directory, mode) = match travel {
             Travel::To(place) => ("--cache-to", place, "dest", ",mode=max"),
+            Travel::Pushed => ("--cache-to", Place::Registry, "dest", ""),
             Travel::From(place) => ("--cache-from", place, "src", ""),
         };
         let own = match place {
@@ -134,6 +137,11 @@ impl Setting {
             }
         };
         Ok(format!("{option}={own}{mode}"))
+    }
+
+    /// The output that pushes an image.
+    fn pushed(&self, builder: &str) -> String {
+        format!("type=image,push=true,name={}/{builder}:bench", self.registry)
     }
 
     fn output(&self, builder: &str) -> PathBuf {

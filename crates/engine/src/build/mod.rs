@@ -238,7 +238,7 @@ fn build(
     let attestor = Attestor::new(&build, request);
     let built = export::Built { images, multi_platform: plan.multi_platform, names, attestor };
     let exported = export::run(&build, built, &request.outputs)?;
-    remote_cache::export(&build, &request.cache_to, &targets)?;
+    remote_cache::export(&build, &request.cache_to, &targets, &exported.pushed)?;
     Ok(BuildOutcome {
         config: exported.config,
         manifest: exported.manifest,

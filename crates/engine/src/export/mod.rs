@@ -19,7 +19,7 @@ use image::{Exporting, assemble};
 use kiln_digest::Digest;
 use kiln_exporters::{Assembly, Dated, ExportError, Merged, PlatformDirectories};
 use kiln_layer::{Directory, Tree};
-use kiln_registry::Reference;
+use kiln_registry::{Reference, Repository};
 use kiln_store::{LayerId, Lease, TempDir};
 use serde_json::Value;
 use std::io::IsTerminal;
@@ -51,6 +51,8 @@ pub(crate) struct Exported {
     pub(crate) config: Option<Digest>,
     pub(crate) manifest: Option<ManifestDescriptor>,
     pub(crate) names: Vec<String>,
+    /// Repositories that have the image now.
+    pub(crate) pushed: Vec<Repository>,
     pub(crate) provenance: Option<Value>,
 }
 

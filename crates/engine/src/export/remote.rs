@@ -15,7 +15,7 @@ const TOLD_BYTES: u64 = 1 << 20;
 impl Exporter<'_> {
     /// Pushes an image to the repositories of its names, `insecure` if any certificate of their registries will do, or none.
     pub(super) fn push(
-        &self,
+        &mut self,
         image: &Assembly,
         names: &[Reference],
         insecure: bool,
@@ -24,13 +24,12 @@ impl Exporter<'_> {
         let engine = self.build.engine;
         let layers: BTreeSet<Digest> =
             image.images.iter().flat_map(|image| &image.layers).map(|layer| layer.digest).collect();
-        let mut pushed: Vec<Repository> = Vec::new();
         for (repository, names) in by_repository(names) {
             let registry = repository.registry();
             let mut mount_from: Vec<_> = self.images.iter().flat_map(|image| image.mounts(registry)).collect();
             mount_from.retain(|(_, name)| name != repository.name());
             // What another of its repositories got just now need not be sent again.
-            for earlier in pushed.iter().filter(|earlier| earlier.registry() == registry) {
+            for earlier in self.exported.pushed.iter().filter(|earlier| earlier.registry() == registry) {
                 mount_from.extend(layers.iter().map(|layer| (*layer, earlier.name().to_owned())));
             }
             let client = match insecure {
@@ -41,7 +40,7 @@ impl Exporter<'_> {
             let told = told(self.build.events, step);
             kiln_exporters::push(&client, engine.store(), image, &target, &told, &self.build.cancel.flag())
                 .map_err(EngineError::from_push)?;
-            pushed.push(repository);
+            self.exported.pushed.push(repository);
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ fn access(engine: &Engine, cancel: &CancelToken) -> (Access, HookGuard) {
     let stop = Arc::new(AtomicBool::new(false));
     let to_stop = Arc::clone(&stop);
     let forward = cancel.on_cancel(move || to_stop.store(true, Ordering::SeqCst));
-    (Access { client: engine.client().clone(), stop }, forward)
+    (Access { client: engine.client().clone(), stop, pushed: Vec::new() }, forward)
 }
 
 impl Drop for RemoteCaches {

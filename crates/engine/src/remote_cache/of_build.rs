@@ -10,6 +10,7 @@ use crate::ops::exec::cache_key;
 use crate::snapshot::OwnLayer;
 use kiln_digest::Digest;
 use kiln_graph::{Op, VertexId};
+use kiln_registry::Repository;
 use kiln_remote::{Access, CacheExport, CacheLocation, ExportOptions, Mode, Mounts, connect, inline_member};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,14 +61,20 @@ pub(crate) fn inline(
     Ok(Some(inline_member(created, &document.to_json())))
 }
 
-/// Leaves what the build made in all caches that were asked for.
-pub(crate) fn export(build: &Build<'_>, exports: &[CacheExport], targets: &[VertexId]) -> Result<(), EngineError> {
+/// Leaves what the build made in all caches that were asked for. Its image is in the repositories `pushed` by now.
+pub(crate) fn export(
+    build: &Build<'_>,
+    exports: &[CacheExport],
+    targets: &[VertexId],
+    pushed: &[Repository],
+) -> Result<(), EngineError> {
+    let access = Access { pushed: pushed.to_vec(), ..build.remote_caches.access.clone() };
     for export in exports.iter().filter(|export| export.location != CacheLocation::Inline) {
         let asked = Asked {
             store: build.engine.store(),
             events: build.events,
             cancel: &build.cancel,
-            access: &build.remote_caches.access,
+            access: &access,
             step: build.next_internal_id(),
         };
         export::export(asked, export, || contents(build, export, targets))?;

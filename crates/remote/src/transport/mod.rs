@@ -13,7 +13,7 @@ use crate::error::RemoteError;
 use crate::location::CacheLocation;
 use crate::manifest::CacheManifest;
 use directory::Directory;
-use kiln_registry::Client;
+use kiln_registry::{Client, Repository};
 use registry::Registry;
 use s3::S3;
 use std::io::Read;
@@ -84,6 +84,8 @@ pub struct Access {
     pub client: Client,
     /// Ends waiting for the network and long copies once it is true.
     pub stop: Arc<AtomicBool>,
+    /// Repositories that are likely to have layers of the cache, since the image of the same build was just pushed there.
+    pub pushed: Vec<Repository>,
 }
 
 /// The cache at a location. Asks nobody yet.
@@ -100,7 +102,8 @@ pub fn connect(location: &CacheLocation, access: &Access) -> Result<Box<dyn Remo
                 true => access.client.insecure_at(reference.repository().registry()),
                 false => access.client.clone(),
             };
-            Ok(Box::new(Registry::new(client, reference, Arc::clone(&access.stop))))
+            let registry = Registry::new(client, reference, Arc::clone(&access.stop));
+            Ok(Box::new(registry.beside(&access.pushed)))
         }
         CacheLocation::S3(location) => Ok(Box::new(S3::new(location, Arc::clone(&access.stop))?)),
         CacheLocation::Inline => Err(RemoteError::Unsupported { what: "an inline cache without its image".to_owned() }),

@@ -15,7 +15,7 @@ use crate::error::{ManifestProblem, RemoteError};
 use crate::manifest::{CacheManifest, MANIFEST_MAX};
 use kiln_registry::{
     BlobReader, BlobSource, Client, Descriptor, ImageManifest, Manifest, MediaType, Pushed, Reference, RegistryError,
-    Upload, Watch,
+    Repository, Upload, Watch,
 };
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
@@ -27,13 +27,23 @@ pub(super) struct Registry {
     client: Client,
     reference: Reference,
     stop: Arc<AtomicBool>,
+    /// Repositories of the same registry that may have its layers.
+    mount_from: Vec<String>,
     /// What was found in an image's config, and is no blob of the repository.
     inline: OnceLock<Inline>,
 }
 
 impl Registry {
     pub(super) fn new(client: Client, reference: &Reference, stop: Arc<AtomicBool>) -> Self {
-        Self { client, reference: reference.clone(), stop, inline: OnceLock::new() }
+        Self { client, reference: reference.clone(), stop, mount_from: Vec::new(), inline: OnceLock::new() }
+    }
+
+    /// Takes blobs over from those of the repositories that are in the same registry, where they have them.
+    pub(super) fn beside(self, repositories: &[Repository]) -> Self {
+        let own = self.reference.repository();
+        let others = repositories.iter().filter(|other| other.registry() == own.registry() && *other != own);
+        let mount_from = others.map(|other| other.name().to_owned()).collect();
+        Self { mount_from, ..self }
     }
 
     fn open(&self, blob: &BlobRef) -> Result<BlobReader, RemoteError> {
@@ -101,7 +111,7 @@ impl Registry {
             digest: blob.digest,
             size: blob.size,
             source,
-            mount_from: Vec::new(),
+            mount_from: self.mount_from.clone(),
             watch: Watch::stopped_by(Arc::clone(&self.stop)),
         };
         Ok(self.client.push_blob(self.reference.repository(), &upload)?)
@@ -142,8 +152,8 @@ impl Blobs for Registry {
             Content::File(path) => BlobSource::File(path.to_owned()),
         };
         match self.push(blob, source)? {
-            Pushed::Existed => Ok(Sent::Present),
-            Pushed::Mounted | Pushed::Sent => Ok(Sent::New),
+            Pushed::Existed | Pushed::Mounted => Ok(Sent::Present),
+            Pushed::Sent => Ok(Sent::New),
         }
     }
 }

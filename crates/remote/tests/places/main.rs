@@ -33,7 +33,7 @@ fn access(credentials: Credentials) -> Access {
         ..Policy::default()
     };
     let client = Client::with_policy(Config::default(), credentials, policy, Arc::default());
-    Access { client, stop: Arc::default() }
+    Access { client, stop: Arc::default(), pushed: Vec::new() }
 }
 
 /// The cache at a location, as `--cache-from` has it.

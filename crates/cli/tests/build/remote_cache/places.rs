@@ -20,6 +20,29 @@ fn through_a_registry() {
 }
 
 #[test]
+fn what_the_image_was_pushed_with_is_not_sent_again() {
+    let Some(machines) = Machines::new("FROM base\nRUN head -c 1000000 /dev/urandom > /big\n") else { return };
+    let Some(registry) = DockerRegistry::start(Setup::default()) else { return };
+    let cache = |name: &str| format!("type=registry,ref={}/team/{name}:main", registry.address());
+    let push = format!("type=image,push=true,name={}/team/app:1", registry.address());
+    let sent = |arguments: &[String]| {
+        let ran = machines.laptop.build(arguments);
+        let line = ran.succeeds().step("exporting cache").into_iter().find(|line| line.contains(" sent "));
+        let words: Vec<u64> = line.expect("a sum").split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        words[words.len() - 2]
+    };
+    let alone = sent(&[format!("--cache-to={}", cache("alone"))]);
+    assert!(alone > 1_000_000, "{alone}");
+    let beside = sent(&[format!("--output={push}"), format!("--cache-to={}", cache("beside"))]);
+    assert!(beside < 20_000, "{beside}");
+    machines
+        .runner
+        .build([format!("--cache-from={}", cache("beside"))])
+        .succeeds()
+        .cached_from("RUN head", "team/beside");
+}
+
+#[test]
 fn through_s3() {
     let Some(machines) = Machines::new(MOUNTED) else { return };
     let Some(server) = Moto::start() else { return };
