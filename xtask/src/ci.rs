@@ -92,7 +92,7 @@ fn doc_tests(places: &Places, tally: &mut Tally) -> Result<()> {
 }
 
 fn command(places: &Places, arguments: &[&str]) -> Command {
-    let mut command = Command::new(process::cargo());
+    let mut command = process::cargo();
     command
         .args(arguments)
         .current_dir(&places.root)

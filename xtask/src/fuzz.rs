@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -72,11 +71,11 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     let corpus = fuzz.join("corpus").join(name);
     fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
     seed(&places.root.join("tests/cases"), arguments.target, &corpus)?;
-    let installed = Command::new(process::cargo()).args(["fuzz", "--version"]).output();
+    let installed = process::cargo().args(["fuzz", "--version"]).output();
     if !installed.is_ok_and(|output| output.status.success()) {
-        process::run(Command::new(process::cargo()).args(["install", "--locked", "cargo-fuzz"]))?;
+        process::run(process::cargo().args(["install", "--locked", "cargo-fuzz"]))?;
     }
-    let mut command = Command::new(process::cargo());
+    let mut command = process::cargo();
     // The sanitizer's flags are not stable; this is instead of a second toolchain.
     command.env("RUSTC_BOOTSTRAP", "1").current_dir(&fuzz).args(["fuzz", "run", name, "--"]);
     command.arg(format!("-max_total_time={}", arguments.seconds)).args(["-timeout=10", "-rss_limit_mb=2048"]);

@@ -21,7 +21,7 @@ impl Binary {
             eprintln!("using the kiln at `{}`", path.display());
             return Ok(Self { path: path.into() });
         }
-        let mut command = Command::new(process::cargo());
+        let mut command = process::cargo();
         command.args(["build", "--release", "--package", "kiln-cli"]).current_dir(&places.root);
         process::run(&mut command)?;
         let path = places.target.join("release/kiln");

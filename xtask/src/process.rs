@@ -1,6 +1,5 @@
 //! Runs programs: loudly, quietly, or for what they print.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,9 +35,17 @@ pub(crate) fn stdout(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// The cargo that runs this task, or the one in the path.
-pub(crate) fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs this task, or the one in the path, as somebody would call it by hand: what cargo told this task of itself makes
+/// build scripts run again, and with them compile all that depends on theirs.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"CARGO_PKG_") || name.as_encoded_bytes().starts_with(b"CARGO_MANIFEST_")
+        {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Where a program lies: in the path, or where administrators' tools lie even

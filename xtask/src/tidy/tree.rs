@@ -75,9 +75,8 @@ fn packages(root: &Path) -> Result<Vec<Package>> {
     struct Metadata {
         packages: Vec<Package>,
     }
-    let json = process::stdout(
-        Command::new(process::cargo()).args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root),
-    )?;
+    let json =
+        process::stdout(process::cargo().args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root))?;
     let metadata: Metadata = serde_json::from_str(&json).context("cannot read `cargo metadata`'s output")?;
     let mut packages = metadata.packages;
     for package in &mut packages {
