@@ -8,6 +8,7 @@
 use crate::db::{Failure, now, number, unsigned};
 use crate::error::{Error, Result};
 use crate::open::{Inner, Store, store_lock};
+use crate::process::nonce;
 use crate::records::FRESH;
 use kiln_digest::{Digest, DigestWriter};
 use rusqlite::{Connection, OptionalExtension};
@@ -266,10 +267,11 @@ impl Inner {
             }
             fs::rename(file, &to).map_err(|error| Error::io("create", &to, error))?;
             let mut insert = sql.prepare_cached(
-                "INSERT INTO blobs (digest, size, created, used, boot) VALUES (?1, ?2, ?3, ?3, ?4)
-                 ON CONFLICT (digest) DO UPDATE SET size = ?2, created = ?3, used = ?3, boot = ?4",
+                "INSERT INTO blobs (digest, size, created, used, boot, writing) VALUES (?1, ?2, ?3, ?3, ?4, ?5)
+                 ON CONFLICT (digest) DO UPDATE SET size = ?2, created = ?3, used = ?3, boot = ?4, writing = ?5",
             )?;
-            insert.execute((digest.as_bytes(), number(size), now(), self.boot.as_str()))?;
+            let writing = nonce().cast_signed();
+            insert.execute((digest.as_bytes(), number(size), now(), self.boot.as_str(), writing))?;
             Ok(())
         })
     }

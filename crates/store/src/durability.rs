@@ -87,11 +87,11 @@ impl Store {
     fn undurable(&self) -> Result<Undurable> {
         let mut undurable = self.0.db().read(|sql| {
             let mut layers = sql.prepare_cached("SELECT id FROM layers WHERE boot IS NOT NULL")?;
-            let mut blobs = sql.prepare_cached("SELECT digest FROM blobs WHERE boot IS NOT NULL")?;
+            let mut blobs = sql.prepare_cached("SELECT digest, writing FROM blobs WHERE boot IS NOT NULL")?;
             let mut mounts = sql.prepare_cached("SELECT id, uses FROM mounts WHERE boot IS NOT NULL")?;
             Ok(Undurable {
                 layers: layers.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?,
-                blobs: blobs.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?,
+                blobs: blobs.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?,
                 mounts: mounts.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?,
             })
         })?;
@@ -107,10 +107,11 @@ impl Store {
     }
 }
 
-/// What was not known to be on the disk before a sync.
+/// What was not known to be on the disk before a sync. What was written anew meanwhile is not among it, whatever it is called: a blob
+/// has its digest again, but is of another writing.
 struct Undurable {
     layers: Vec<LayerId>,
-    blobs: Vec<[u8; 32]>,
+    blobs: Vec<([u8; 32], i64)>,
     mounts: Vec<(MountId, i64)>,
 }
 
@@ -120,9 +121,9 @@ impl Undurable {
         for layer in &self.layers {
             update.execute([layer])?;
         }
-        let mut update = sql.prepare_cached("UPDATE blobs SET boot = NULL WHERE digest = ?")?;
+        let mut update = sql.prepare_cached("UPDATE blobs SET boot = NULL WHERE digest = ? AND writing = ?")?;
         for blob in &self.blobs {
-            update.execute([blob])?;
+            update.execute(*blob)?;
         }
         let mut update = sql.prepare_cached("UPDATE mounts SET boot = NULL WHERE id = ? AND uses = ?")?;
         for mount in &self.mounts {

@@ -2,7 +2,8 @@
 //! format is brought forward by the steps listed in [`STEPS`], under a lock and in one transaction.
 //!
 //! Times are milliseconds since 1970. `boot` is the boot in which a row was made, and null once its files are known to be on the
-//! disk. Foreign keys are enforced: records, chains and leases vanish with their layer, compressed forms with their blob, while a layer
+//! disk. `blobs.writing` is another number each time that a blob is written: ids of layers and mounts are never given twice, digests are.
+//! Foreign keys are enforced: records, chains and leases vanish with their layer, compressed forms with their blob, while a layer
 //! or a blob that an image needs cannot be deleted at all.
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -14,7 +15,7 @@ pub(crate) const FORMAT: i64 = STEPS.len() as i64;
 pub(crate) const APPLICATION: i64 = 0x6b69_6c6e;
 
 /// Step `n` brings format `n` to format `n + 1`.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -139,6 +140,9 @@ CREATE TABLE mount_users (
 ",
     "
 ALTER TABLE images ADD COLUMN image_index BLOB;
+",
+    "
+ALTER TABLE blobs ADD COLUMN writing INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 

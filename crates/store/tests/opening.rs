@@ -18,7 +18,7 @@ fn a_newer_format_is_refused() {
     sql(root.path(), "PRAGMA user_version = 99");
     let Err(error) = Store::open(root.path()) else { panic!("it opened") };
     assert!(matches!(error, OpenError::NewerFormat { found: 99, .. }), "{error}");
-    assert!(error.to_string().contains("has format 99, and this kiln knows formats up to 3\nhint: "), "{error}");
+    assert!(error.to_string().contains("has format 99, and this kiln knows formats up to 4\nhint: "), "{error}");
 }
 
 #[test]

@@ -75,6 +75,23 @@ fn a_cache_mount_is_trusted_only_when_unused_since_the_sync() {
 }
 
 #[test]
+fn a_blob_that_is_written_anew_during_a_sync_is_not_durable() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path(), "first");
+    let (blob, other) = (store.put_blob(b"blob").unwrap(), store.put_blob(b"other").unwrap());
+    let undurable = store.undurable().unwrap();
+    // The kernel has synced both by now; then one is lost, and made again.
+    fs::remove_file(store.blob_path(&blob)).unwrap();
+    assert_eq!(store.put_blob(b"blob").unwrap(), blob);
+    store.0.db().write(|sql| Ok(undurable.mark(sql)?)).unwrap();
+    assert!(store.needs_sync().unwrap());
+    drop(store);
+    let store = open(root.path(), "second");
+    assert!(!store.has_blob(&blob).unwrap(), "it may be half-written");
+    assert!(store.has_blob(&other).unwrap());
+}
+
+#[test]
 fn rows_whose_files_are_missing_go_at_the_next_boot() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path(), "first");

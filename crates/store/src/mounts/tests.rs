@@ -158,16 +158,21 @@ fn a_store_of_the_first_format_is_brought_forward() {
     let (root, store) = new_store();
     let path = store.root().join("meta.db");
     drop(get(&store, Sharing::Shared).unwrap());
+    let blob = store.put_blob(b"blob").unwrap();
     drop(store);
     let old = rusqlite::Connection::open(&path).unwrap();
     let back =
         "DROP TABLE mount_users; ALTER TABLE mounts DROP COLUMN hits; ALTER TABLE images DROP COLUMN image_index;
-                PRAGMA user_version = 1";
+                ALTER TABLE blobs DROP COLUMN writing; PRAGMA user_version = 1";
     old.execute_batch(back).unwrap();
     drop(old);
     let store = Store::open(root.path()).unwrap();
     let found = &store.cache_mounts().unwrap()[0];
     assert_eq!((found.uses, found.hits, found.steps.len()), (1, 0, 0));
+    assert!(store.has_blob(&blob).unwrap());
+    assert!(store.needs_sync().unwrap());
+    store.sync().unwrap();
+    assert!(!store.needs_sync().unwrap(), "blobs of the former format become durable as well");
 }
 
 #[test]
