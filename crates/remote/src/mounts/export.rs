@@ -10,7 +10,7 @@
 use super::chunk::{Chunk, Cutter};
 use super::go::{self, BuildCaches};
 use super::index::Index;
-use super::listing::{Encoder, Item, MAX_ITEMS, MAX_LISTING, MAX_SIZE, What, bytes_path};
+use super::listing::{Encoder, Item, MAX_ITEMS, MAX_LISTING, MAX_NAMES, MAX_SIZE, What, bytes_path};
 use super::memo::{KnownFile, KnownPack, Memo, MemoWriter, PackContent, Stat};
 use super::packing::{Packing, send_packs};
 use super::walk::{Seen, attributes, walk};
@@ -220,7 +220,8 @@ fn select(files: &mut Vec<Candidate>, limits: &Limits, go: &BuildCaches) -> Resu
     if size > limit {
         return Err(ExportError::TooLarge { size, limit });
     }
-    if files.len() > MAX_ITEMS { Err(ExportError::TooMany) } else { Ok(()) }
+    let names: u64 = files.iter().map(|file| file.seen.item.names()).sum();
+    if files.len() > MAX_ITEMS || names > MAX_NAMES { Err(ExportError::TooMany) } else { Ok(()) }
 }
 
 /// The packs that are at the place.

@@ -4,12 +4,15 @@
 //! path is written as what it shares with the one before and the rest.
 //!
 //! A listing that was decoded is safe to follow: paths are plain and each comes once, after the directory that holds it; a hard link
-//! leads to a file before it; numbers are bounded ([`MAX_ITEMS`], [`MAX_LISTING`], [`MAX_SIZE`]).
+//! leads to a file before it; numbers are bounded ([`MAX_ITEMS`], [`MAX_LISTING`], [`MAX_NAMES`], [`MAX_SIZE`]), and so is the memory
+//! that few bytes can ask for.
 
 use super::chunk::{Chunk, MAX_CHUNK};
 use kiln_layer::{Meta, Time, is_file_attribute};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -20,6 +23,11 @@ pub(crate) const MAX_LISTING: u64 = 128 << 20;
 pub(crate) const MAX_ITEMS: usize = 1 << 20;
 /// Most bytes of all files together.
 pub(crate) const MAX_SIZE: u64 = 256 << 30;
+/// Most bytes that all paths and attributes have together. A path that begins as the one before costs a few bytes on the wire, and all
+/// of them here.
+pub(crate) const MAX_NAMES: u64 = 512 << 20;
+/// Most attributes of one file: the kernel lists at most 64 KiB of their names.
+const MAX_XATTRS: usize = 10_000;
 /// Most bytes of a path and of a link's target, the kernel's own limit.
 const MAX_PATH: usize = 4095;
 const MAX_NAME: usize = 255;
@@ -78,7 +86,32 @@ struct Line {
     uid: u32,
     gid: u32,
     mtime: (i64, u32),
+    #[serde(deserialize_with = "few")]
     xattrs: Vec<Xattr>,
+}
+
+/// Attributes, of which two bytes could ask for fifty: none is read beyond [`MAX_XATTRS`].
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Xattr>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<Xattr>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "at most {MAX_XATTRS} attributes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+            let mut xattrs = Vec::new();
+            while let Some(xattr) = all.next_element()? {
+                if xattrs.len() == MAX_XATTRS {
+                    return Err(A::Error::custom("too many attributes"));
+                }
+                xattrs.push(xattr);
+            }
+            Ok(xattrs)
+        }
+    }
+    deserializer.deserialize_seq(Few)
 }
 
 impl Item {
@@ -88,6 +121,12 @@ impl Item {
             What::File(chunks) => chunks.iter().map(|chunk| u64::from(chunk.size)).sum(),
             _ => 0,
         }
+    }
+
+    /// The bytes of its path and of its attributes, as they are in memory.
+    pub(crate) fn names(&self) -> u64 {
+        let xattr = |(name, value): &Xattr| name.len() + value.len() + size_of::<Xattr>();
+        (self.path.as_os_str().len() + self.xattrs.iter().map(xattr).sum::<usize>()) as u64
     }
 
     /// What a file or directory gets, with the time given.
@@ -149,12 +188,17 @@ impl<'a, I: Iterator<Item = &'a Item>> Read for Encoder<I> {
 ///
 /// # Errors
 /// [`ListingError`] for anything that is not to be followed.
-pub(crate) fn decode(mut bytes: &[u8]) -> Result<Vec<Item>, ListingError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Item>, ListingError> {
+    decode_within(bytes, MAX_NAMES)
+}
+
+/// With at most so many bytes of paths and attributes.
+fn decode_within(mut bytes: &[u8], most_names: u64) -> Result<Vec<Item>, ListingError> {
     let mut items: Vec<Item> = Vec::new();
     let mut paths = PathReader::default();
     // The directories above the last item, and it itself if it is one.
     let mut above: Vec<PathBuf> = Vec::new();
-    let mut size = 0_u64;
+    let (mut size, mut names) = (0_u64, 0_u64);
     while !bytes.is_empty() {
         let (line, rest): (Line, _) = postcard::take_from_bytes(bytes)?;
         bytes = rest;
@@ -179,8 +223,9 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Result<Vec<Item>, ListingError> {
         let Line { what, mode, uid, gid, xattrs, .. } = line;
         let item = Item { path, what, mode, uid, gid, mtime: Time { secs, nanos }, xattrs };
         size = size.saturating_add(item.size());
+        names += item.names();
         items.push(item);
-        if items.len() > MAX_ITEMS || size > MAX_SIZE {
+        if items.len() > MAX_ITEMS || size > MAX_SIZE || names > most_names {
             return Err(ListingError::TooLarge);
         }
     }
@@ -320,6 +365,27 @@ mod tests {
             let error = decode(&encode(items)).unwrap_err();
             assert!(matches!(error, ListingError::Item(_)), "{items:?}: {error}");
         }
+    }
+
+    #[test]
+    fn few_bytes_do_not_ask_for_much_memory() {
+        let mut items: Vec<Item> =
+            (1..=15).map(|depth| item(&vec!["d".repeat(255); depth].join("/"), What::Directory)).collect();
+        let deep = items[14].path.clone();
+        items.extend(
+            (0..1000)
+                .map(|number| Item { path: deep.join(format!("{number:04}")), ..item("", What::File(Vec::new())) }),
+        );
+        let (bytes, names) = (encode(&items), items.iter().map(Item::names).sum::<u64>());
+        assert!((bytes.len() as u64) < names / 50, "a path costs little where it begins as the one before");
+        assert_eq!(decode_within(&bytes, names).unwrap(), items);
+        assert!(matches!(decode_within(&bytes, names - 1), Err(ListingError::TooLarge)));
+
+        let mut many = file("a");
+        many.xattrs = vec![(b"user.k".to_vec(), Vec::new()); MAX_XATTRS];
+        assert_eq!(decode(&encode(std::slice::from_ref(&many))).unwrap(), [many.clone()]);
+        many.xattrs.push((Vec::new(), Vec::new()));
+        assert!(matches!(decode(&encode(&[many])), Err(ListingError::Malformed(_))));
     }
 
     proptest! {

@@ -48,17 +48,27 @@ impl<'a> Files<'a> {
 
     /// Opens the directory, made where it is not there.
     pub(super) fn create(path: &'a Path, stop: &'a AtomicBool) -> Result<Self, RemoteError> {
-        let blobs = path.join(super::BLOBS);
         if let Some(files) = Self::open(path, stop)?
             && files.directory(super::BLOBS).is_ok()
         {
             return Ok(files);
         }
-        std::fs::create_dir_all(&blobs).map_err(RemoteError::file("create", &blobs))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty());
-        let root = root.map_err(|error| RemoteError::file("open", path)(error.into()))?;
-        Ok(Self { root, path, stop })
+        std::fs::create_dir_all(path).map_err(RemoteError::file("create", path))?;
+        let gone = || RemoteError::file("open", path)(io::ErrorKind::NotFound.into());
+        let files = Self::open(path, stop)?.ok_or_else(gone)?;
+        // One by one, so that nothing is made where a link leads.
+        for (at, _) in super::BLOBS.match_indices('/').chain([(super::BLOBS.len(), "")]) {
+            files.make_directory(&super::BLOBS[..at])?;
+        }
+        Ok(files)
+    }
+
+    fn make_directory(&self, name: &str) -> Result<(), RemoteError> {
+        let (parent, last) = name.rsplit_once('/').unwrap_or((".", name));
+        match rustix::fs::mkdirat(self.directory(parent)?, last, Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(RemoteError::file("create", &self.path.join(name))(error.into())),
+        }
     }
 
     /// A plain file; nothing if it is not there.

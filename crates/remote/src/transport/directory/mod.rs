@@ -121,6 +121,23 @@ impl Directory {
         manifests.push(root);
         Ok(index.to_string().into_bytes())
     }
+
+    /// Makes the tag mean these documents, if all that is needed is there.
+    fn link(&self, files: &Files<'_>, documents: &Documents, needed: &[BlobRef]) -> Result<(), RemoteError> {
+        let _lock = files.lock_alone()?;
+        // No garbage collection comes between this and the rename.
+        for blob in needed {
+            if !self.has(blob)? {
+                return Err(self.missing(blob.digest));
+            }
+        }
+        let (bytes, media_type) = documents.root();
+        let index = self.tagged(self.index(files)?.as_deref(), &document::describe(bytes, media_type))?;
+        if files.find(LAYOUT)?.is_none() {
+            files.replace(LAYOUT, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        files.replace(INDEX, &index)
+    }
 }
 
 impl Blobs for Directory {
@@ -173,22 +190,14 @@ impl Remote for Directory {
     fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {
         let files = self.create()?;
         let documents = Documents::of(manifest);
-        for bytes in [&documents.config].into_iter().chain(&documents.manifests).chain(&documents.index) {
-            self.write(&BlobRef::of_bytes(bytes), Content::Bytes(bytes))?;
+        let all = [&documents.config].into_iter().chain(&documents.manifests).chain(&documents.index);
+        let mut needed: Vec<BlobRef> = manifest.blobs().into_iter().map(|(blob, _)| blob).collect();
+        for bytes in all {
+            let blob = BlobRef::of_bytes(bytes);
+            self.write(&blob, Content::Bytes(bytes))?;
+            needed.push(blob);
         }
-        let _lock = files.lock_alone()?;
-        // No garbage collection comes between this and the rename.
-        for (blob, _) in manifest.blobs() {
-            if !self.has(&blob)? {
-                return Err(self.missing(blob.digest));
-            }
-        }
-        let (bytes, media_type) = documents.root();
-        let index = self.tagged(self.index(&files)?.as_deref(), &document::describe(bytes, media_type))?;
-        if files.find(LAYOUT)?.is_none() {
-            files.replace(LAYOUT, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        }
-        files.replace(INDEX, &index)
+        self.link(&files, &documents, &needed)
     }
 
     fn collect_garbage(&self, grace: Duration) -> Result<Collected, RemoteError> {

@@ -84,6 +84,33 @@ fn a_cache_is_published_only_when_it_is_whole() {
 }
 
 #[test]
+fn documents_that_garbage_collection_took_are_not_published() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = cache(root.path(), "latest");
+    let before = export(&cache, "before");
+    let documents = Documents::of(&example("after").0);
+    let needed = BlobRef::of_bytes(&documents.config);
+    cache.write(&needed, Content::Bytes(&documents.config)).unwrap();
+    // Without a grace time, what no tag leads to yet is garbage.
+    cache.collect_garbage(Duration::ZERO).unwrap();
+    let error = cache.link(&cache.create().unwrap(), &documents, &[needed]).unwrap_err();
+    assert!(matches!(error, RemoteError::Missing { .. }), "{error}");
+    assert_eq!(cache.manifest().unwrap(), Some(before));
+}
+
+#[test]
+fn nothing_is_made_where_a_link_leads() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, outside) = (root.path().join("cache"), root.path().join("outside"));
+    for directory in [&path, &outside] {
+        fs::create_dir(directory).unwrap();
+    }
+    symlink(&outside, path.join("blobs")).unwrap();
+    assert!(cache(&path, "latest").write(&BlobRef::of_bytes(b"kiln"), Content::Bytes(b"kiln")).is_err());
+    assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
+}
+
+#[test]
 fn writers_at_once_do_not_spoil_each_other() {
     let root = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {
