@@ -70,12 +70,12 @@ pub(crate) fn reference(text: &str) -> Result<String, UsageError> {
     Ok(text.to_owned())
 }
 
-/// `--build-arg` and `--env`: pairs in order of the command line. A name alone takes the value of kiln's own environment, and is
-/// left out where that has none.
-pub(crate) fn environment(texts: &[String]) -> Result<Vec<(String, String)>, UsageError> {
+/// `--build-arg` and `--env`, of which `option` is the one given: pairs in order of the command line. A name alone takes the value of
+/// kiln's own environment, and is left out where that has none.
+pub(crate) fn environment(option: &str, texts: &[String]) -> Result<Vec<(String, String)>, UsageError> {
     let mut pairs = Vec::new();
     for text in texts {
-        match pair(text)? {
+        match pair(option, text)? {
             (name, Some(value)) => pairs.push((name, value)),
             (name, None) => match env::var(&name) {
                 Ok(value) => pairs.push((name, value)),
@@ -91,16 +91,16 @@ pub(crate) fn environment(texts: &[String]) -> Result<Vec<(String, String)>, Usa
 
 /// `--label`: a name alone has an empty value.
 pub(crate) fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
-    texts.iter().map(|text| pair(text).map(|(name, value)| (name, value.unwrap_or_default()))).collect()
+    texts.iter().map(|text| pair("--label", text).map(|(name, value)| (name, value.unwrap_or_default()))).collect()
 }
 
-fn pair(text: &str) -> Result<(String, Option<String>), UsageError> {
+fn pair(option: &str, text: &str) -> Result<(String, Option<String>), UsageError> {
     let (name, value) = match text.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (text, None),
     };
     if name.is_empty() {
-        return Err(UsageError::new(format!("`{text}` has no name")).hint("expected `NAME=VALUE`"));
+        return Err(UsageError::new(format!("`{option}`: `{text}` has no name")).hint("expected `NAME=VALUE`"));
     }
     Ok((name.to_owned(), value))
 }
@@ -266,9 +266,12 @@ mod tests {
         assert_eq!(label("a=b=c").unwrap()["a"], "b=c");
         assert_eq!(label("a").unwrap()["a"], "");
         assert!(label("=b").is_err());
-        assert!(environment(&["KILN_SURELY_NOT_SET".into()]).unwrap().is_empty());
-        assert_eq!(environment(&["HOME".into()]).unwrap().len(), usize::from(env::var_os("HOME").is_some()));
-        assert_eq!(environment(&["a=".into()]).unwrap(), [("a".into(), String::new())]);
+        assert!(environment("--build-arg", &["KILN_SURELY_NOT_SET".into()]).unwrap().is_empty());
+        assert_eq!(
+            environment("--build-arg", &["HOME".into()]).unwrap().len(),
+            usize::from(env::var_os("HOME").is_some())
+        );
+        assert_eq!(environment("--build-arg", &["a=".into()]).unwrap(), [("a".into(), String::new())]);
         assert!(tag("app:1").is_ok());
         for bad in ["App", "", "a b", &format!("app@sha256:{}", "0".repeat(64))] {
             assert!(tag(bad).is_err(), "{bad}");

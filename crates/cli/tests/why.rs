@@ -174,6 +174,8 @@ fn failures_are_remembered_and_an_empty_store_has_nothing_to_tell() {
     kiln.build::<&str>([]).exits(1);
     let text = why(&kiln, &[]);
     assert!(text.contains(", failed") && text.contains("first build of this step"), "{text}");
+    kiln.build::<&str>([]).exits(1).stderr_has("why: its last run failed");
+    assert!(why(&kiln, &[]).contains("its last run failed"));
 }
 
 #[test]

@@ -209,9 +209,14 @@ impl EngineError {
     }
 }
 
-/// What to do about a registry that cannot be reached.
+/// As [`registry_hint`], if it was a registry that was asked.
 pub(crate) fn network_hint(fetch: &FetchError) -> Option<String> {
-    let unreachable = matches!(fetch, FetchError::Registry(RegistryError::Unreachable { .. }));
+    if let FetchError::Registry(error) = fetch { registry_hint(error) } else { None }
+}
+
+/// What to do about a registry that cannot be reached.
+pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
+    let unreachable = matches!(error, RegistryError::Unreachable { .. });
     let hint = "check the name and the network; `config.toml` can name mirrors for each registry";
     unreachable.then(|| hint.to_owned())
 }

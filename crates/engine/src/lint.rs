@@ -9,7 +9,7 @@ use crate::build::contexts::Contexts;
 use crate::build::dockerfile::Dockerfile;
 use crate::error::{EngineError, ErrorKind};
 use crate::event::{Event, EventSink};
-use kiln_dockerfile::rules::{self, Facts, Fix, Options, StageFacts, StepFacts};
+use kiln_dockerfile::rules::{self, Facts, Fix, Options, ReadText, StageFacts, StepFacts};
 use kiln_dockerfile::{SourceMap, Span, ast};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -88,13 +88,14 @@ pub(crate) fn run(dockerfile: &Dockerfile, parsed: &ast::Dockerfile, told: &Told
     let (options, place) = options(dockerfile, parsed, told.build_args)?;
     let options = Options { advice: told.rules == Rules::All, ..options };
     let ignored = told.contexts.ignored();
-    let holds = told.contexts.holds();
+    let (holds, text) = (told.contexts.holds(), told.contexts.text());
     let facts = Facts {
         build_args: told.build_args.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         stages: told.stages.to_vec(),
         source: &dockerfile.text,
         steps: told.steps.to_vec(),
         context_holds: holds.as_ref().map(|holds| holds as &dyn Fn(&str) -> bool),
+        context_text: text.as_ref().map(|text| text as ReadText<'_>),
         ignored: ignored.as_ref().map(|ignored| ignored as &dyn Fn(&str) -> bool),
     };
     let warnings = rules::check(parsed, &facts, &options);

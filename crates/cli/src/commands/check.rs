@@ -67,7 +67,7 @@ pub(crate) fn execute(globals: &Globals, mut args: CheckArgs) -> Result<ExitStat
     let request = BuildRequest {
         dockerfile,
         target: args.target.filter(|target| !target.is_empty()),
-        build_args: values::environment(&args.build_args)?.into_iter().collect(),
+        build_args: values::environment("--build-arg", &args.build_args)?.into_iter().collect(),
         contexts: args.build_contexts.into_iter().collect(),
         platforms: args.platform,
         ..BuildRequest::new(context)

@@ -56,7 +56,7 @@ pub(crate) fn execute(globals: &Globals, args: RunArgs) -> Result<ExitStatus, Cl
     let request = RunRequest {
         image: words.next().unwrap_or_default(),
         args: words.collect(),
-        env: values::environment(&args.env)?,
+        env: values::environment("--env", &args.env)?,
         entrypoint: args.entrypoint.map(|program| if program.is_empty() { Vec::new() } else { vec![program] }),
         workdir: args.workdir,
         user: args.user,

@@ -63,6 +63,29 @@ fn what_is_left_is_told() {
     assert!(read(&kiln, "Dockerfile").starts_with("FROM scratch as Build\nRUN --mount=type=cache,"));
 }
 
+/// What a fix of the order makes sure of, it reads in the context.
+#[test]
+fn modules_are_copied_first() {
+    let text = "FROM scratch AS build\nARG COMMIT\nWORKDIR /src\nCOPY . .\nRUN go mod download\nRUN go build -ldflags -X=m.c=$COMMIT -o /app\n\n\
+                FROM scratch\nCOPY --from=build /app /\n";
+    let kiln = with(text);
+    run(&kiln, &["check", "--fix", "."]).exits(1).stdout_has("CopyBeforeDependencies");
+    assert!(read(&kiln, "Dockerfile").contains("WORKDIR /src\nCOPY . .\nRUN"), "there is no go.mod");
+    kiln.write("Dockerfile", text);
+    kiln.write("go.mod", "module m\n\ngo 1.25\n");
+    let answer = json(run(&kiln, &["check", "--format=json", "."]).exits(1));
+    assert_eq!(rules(&answer)[..2], ["ChangingArgTooEarly", "CopyBeforeDependencies"]);
+    assert!(answer["warnings"][0]["fix"].is_object() && answer["warnings"][1]["fix"].is_object());
+    run(&kiln, &["check", "--diff", "."]).exits(1).stdout_has("+COPY go.mod ./");
+    let mended = run(&kiln, &["check", "--fix", "."]);
+    mended.succeeds().stdout_is("Check complete, no warnings found.\n");
+    let lines = read(&kiln, "Dockerfile");
+    let place = |line: &str| lines.find(line).unwrap_or_else(|| panic!("{line} is not in {lines}"));
+    let order = ["COPY go.mod ./", "go mod download\n", "COPY . .", "ARG COMMIT", "go build"].map(place);
+    assert!(order.is_sorted(), "{lines}");
+    assert_eq!(lines.matches("COMMIT").count(), 2);
+}
+
 #[test]
 fn builds_have_none_of_it() {
     let kiln = with(&format!("# check=error=true\n{SLOW}"));

@@ -18,7 +18,12 @@ pub struct Facts<'a> {
     pub ignored: Option<&'a dyn Fn(&str) -> bool>,
     /// Whether the context has something of this name at its top that is not left out.
     pub context_holds: Option<&'a dyn Fn(&str) -> bool>,
+    /// The text of a regular file of this name at its top that is not left out, if it is no larger than any list of dependencies.
+    pub context_text: Option<ReadText<'a>>,
 }
+
+/// Reads a file by its name.
+pub type ReadText<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Facts<'_> {
     /// What is known of a RUN.
@@ -73,6 +78,12 @@ pub struct StepFacts {
     pub caches: Vec<CacheFacts>,
     /// Whether what it leaves becomes part of an image, rather than of a stage that others copy from.
     pub in_image: bool,
+    /// Whether root runs it.
+    pub is_root: bool,
+    /// The directory that it begins in, an absolute path.
+    pub cwd: String,
+    /// Its environment, arguments included.
+    pub env: Vec<(String, String)>,
 }
 
 /// A program that a step runs.
@@ -97,6 +108,14 @@ pub struct CacheFacts {
     pub locked: bool,
     /// The variable that tells the tool the same place, for an `ENV` beside it.
     pub variable: Option<&'static str>,
+}
+
+impl StepFacts {
+    /// The value of a variable that is set and not empty.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        let value = self.env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        value.filter(|value| !value.is_empty())
+    }
 }
 
 impl CacheFacts {

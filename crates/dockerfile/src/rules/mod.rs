@@ -42,7 +42,7 @@ mod workdir_relative_path;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{BaseFacts, CacheFacts, CommandFacts, Facts, StageFacts, StepFacts};
+pub use facts::{BaseFacts, CacheFacts, CommandFacts, Facts, ReadText, StageFacts, StepFacts};
 pub use fix::{Edit, Fix};
 pub use options::{Options, OptionsError};
 pub use secrets_used_in_arg_or_env::is_secret_name;

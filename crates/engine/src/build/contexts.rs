@@ -12,12 +12,18 @@ use kiln_graph::{Image, ImageLocation};
 use kiln_sources::image::Resolution;
 use kiln_sources::local::{IgnoreRules, LocalContext, read_ignore_rules};
 use kiln_store::Store;
+use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The name that the graph gives to the main context.
 pub(crate) const MAIN: &str = "context";
+
+/// Longer files are no lists of dependencies that somebody wrote.
+const MAX_TEXT: u64 = 1 << 20;
 
 /// What a build reads.
 pub(crate) struct Contexts {
@@ -80,6 +86,24 @@ impl Contexts {
         let context = self.open.get(MAIN)?;
         let there = |name: &str| Path::new(&self.main).join(name).symlink_metadata().is_ok();
         Some(move |name: &str| there(name) && !context.ignore_rules().judge_from_root(Path::new(name)).is_ignored())
+    }
+
+    /// The text of a regular file at the top of the main context, if that is a directory and does not leave the file out.
+    pub(crate) fn text(&self) -> Option<impl Fn(&str) -> Option<String>> {
+        let holds = self.holds()?;
+        let directory = Path::new(&self.main);
+        Some(move |name: &str| {
+            // The name of a file and nothing else: no link is followed, and nothing is waited for.
+            let is_name = !name.contains('/') && holds(name);
+            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file =
+                is_name.then(|| rustix::fs::open(directory.join(name), flags, Mode::empty())).and_then(Result::ok)?;
+            let file = File::from(file);
+            let is_list = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_TEXT);
+            let mut text = String::new();
+            let read = is_list.then(|| file.take(MAX_TEXT).read_to_string(&mut text))?;
+            read.ok().map(|_| text)
+        })
     }
 
     /// A context by the name that the graph gives it.

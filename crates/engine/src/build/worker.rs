@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 /// Memos of what a step at a position was made from last time.
 const MEMO_POSITION: &str = "position";
 
+/// Memos of steps' last ends, by cache key: [`FAILED`], or nothing for one that succeeded since.
+const MEMO_FAILED: &str = "failed";
+const FAILED: &[u8] = &[1];
+
 impl Build<'_> {
     /// Says how many steps there will be.
     pub(super) fn plan(&self, targets: &[VertexId]) {
@@ -103,6 +107,10 @@ impl Build<'_> {
     fn with_details(&self, key: &CacheKey, reason: &Reason) -> Reason {
         let store = self.engine.store();
         match reason {
+            // Only runs that came to a good end are what the solver compares with.
+            Reason::FirstBuild | Reason::Changed(_) if self.failed_last(key) => {
+                Reason::Unusable("its last run failed".to_owned())
+            }
             // The solver was not given the result, though it is there: see `gets_all`.
             Reason::Pruned { .. } if store.record(key).is_ok_and(|record| record.is_some()) => {
                 Reason::Unusable("its result was made with an automatic cache that it does not get now".to_owned())
@@ -113,6 +121,21 @@ impl Build<'_> {
             }
             reason => reason.clone(),
         }
+    }
+
+    /// Whether the step with this key failed when it last ran.
+    fn failed_last(&self, key: &CacheKey) -> bool {
+        self.engine.store().memo(MEMO_FAILED, key.as_bytes()).is_ok_and(|memo| memo.is_some_and(|memo| memo == FAILED))
+    }
+
+    /// Keeps how a run of the step with this key ended. One that was cancelled says nothing of the step.
+    fn keep_end(&self, key: &CacheKey, failed: bool) {
+        if failed == self.failed_last(key) || self.cancel.is_cancelled() {
+            return;
+        }
+        // Without it the reason of the next run is only less precise.
+        let memo: &[u8] = if failed { FAILED } else { &[] };
+        let _ = self.engine.store().put_memo(MEMO_FAILED, key.as_bytes(), memo);
     }
 
     /// What is kept of the step at this position from when it last ran.
@@ -247,6 +270,7 @@ impl Worker for Build<'_> {
             record.keep(self.engine.store(), key, made.layer).map_err(EngineError::store)?;
             Ok(made)
         });
+        self.keep_end(key, kept.is_err());
         let error = kept.as_ref().err().map(ToString::to_string);
         self.events.event(Event::StepFinished { step, duration, error });
         let made = kept?;

@@ -1,7 +1,7 @@
 //! Images that leave this machine's store for a registry or a daemon, with their progress.
 
 use super::Exporter;
-use crate::error::{EngineError, ErrorKind};
+use crate::error::{EngineError, ErrorKind, registry_hint};
 use crate::event::{Event, EventSink, StepId, Stream};
 use crate::output::ImageOptions;
 use kiln_digest::Digest;
@@ -116,7 +116,12 @@ impl EngineError {
     pub(crate) fn from_registry(error: RegistryError) -> Self {
         match error {
             RegistryError::Cancelled { .. } => Self::cancelled(),
-            error => Self::of(ErrorKind::Network, error),
+            error => {
+                let hint = registry_hint(&error);
+                let mut wrong = Self::of(ErrorKind::Network, error);
+                wrong.hint = wrong.hint.or(hint);
+                wrong
+            }
         }
     }
 

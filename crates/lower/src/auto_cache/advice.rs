@@ -36,6 +36,9 @@ pub(crate) fn steps(
             commands: commands(&Step::new(graph, vertex, exec)),
             caches: given.iter().flat_map(|cache| mounts(exec, cache)).collect(),
             in_image: in_image[id.index()],
+            is_root: is_root(exec),
+            cwd: exec.cwd.clone(),
+            env: exec.env.to_vec(),
         })
     };
     runs.iter().filter_map(facts).collect()

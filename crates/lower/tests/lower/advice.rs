@@ -12,11 +12,29 @@ pub(crate) fn images() -> Images {
     )])
 }
 
+/// The files at the top of the context.
+const CONTEXT: &[(&str, &str)] = &[
+    ("go.mod", "module a\n\ngo 1.25\n\nrequire example.org/b v1.0.0\n"),
+    ("go.sum", ""),
+    ("main.go", "package main\n"),
+    ("package.json", "{}"),
+    ("requirements.txt", "flask\n"),
+];
+
 /// The findings of all of kiln's own rules.
 fn findings(text: &str, images: &Images) -> Vec<Warning> {
     let options = Options { advice: true, all_stages: true, ..options() };
     let lowered = try_lower_with(text, &options, images).unwrap_or_else(|error| panic!("{error}: {text}"));
-    let facts = Facts { source: text, stages: lowered.facts, steps: lowered.steps, ..Facts::default() };
+    let file = |name: &str| CONTEXT.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+    let holds = |name: &str| file(name).is_some();
+    let facts = Facts {
+        source: text,
+        stages: lowered.facts,
+        steps: lowered.steps,
+        context_holds: Some(&holds),
+        context_text: Some(&file),
+        ..Facts::default()
+    };
     let parsed = parse_strict(text).unwrap();
     let options = Rules { advice: true, ..Rules::default() };
     rules::check(&parsed, &facts, &options).into_iter().filter(|warning| warning.rule.own).collect()
@@ -201,6 +219,46 @@ const CASES: &[(&str, &str)] = &[
     (
         "everything first",
         "FROM node AS b\nWORKDIR /app\nARG COMMIT\nCOPY . .\nRUN npm ci\nRUN npm run build && echo $COMMIT > dist/commit\nFROM scratch\nCOPY --from=b /app/dist /\n",
+    ),
+    (
+        "modules after everything",
+        "FROM golang:1.25 AS b\nWORKDIR /src\n# Sources\ncopy . .\nENV A=b\n# Modules\nRUN --mount=type=cache,target=/go/pkg/mod/cache/download go mod download \\\n  -x\nRUN go build -o /a\nFROM scratch\nCOPY --from=b /a /\n",
+    ),
+    (
+        "modules after everything, crlf, at the end",
+        "FROM golang:1.25 AS b\r\nCOPY . /src\r\nWORKDIR /src\r\nFROM golang:1.25 AS c\r\nWORKDIR /src\r\nCOPY ./ /src\r\nRUN go mod download\r\nFROM scratch\r\nCOPY --from=c /a /\r\n",
+    ),
+    (
+        "modules after everything, in the image",
+        "FROM golang:1.25\nWORKDIR /src\nCOPY . .\nRUN go mod download\nCMD [\"/a\"]\n",
+    ),
+    (
+        "modules after everything, taken as a whole",
+        "FROM golang:1.25 AS b\nWORKDIR /src\nCOPY . .\nRUN go mod download\nFROM scratch\nCOPY --from=b /src /\n",
+    ),
+    (
+        "modules after everything, elsewhere",
+        "FROM golang:1.25 AS b\nWORKDIR /src\nCOPY . ./x\nRUN go mod download\nFROM scratch\nCOPY --from=b /a /\n",
+    ),
+    (
+        "modules after everything, where Go keeps them",
+        "FROM golang:1.25 AS b\nWORKDIR /go\nCOPY . .\nRUN go mod download\nFROM scratch\nCOPY --from=b /a /\n",
+    ),
+    (
+        "modules after everything, with more",
+        "FROM golang:1.25 AS b\nWORKDIR /src\nCOPY . .\nRUN go mod download > log\nFROM golang:1.25 AS c\nWORKDIR /src\nCOPY . .\nRUN go mod download && ./x.sh\nFROM golang:1.25 AS d\nWORKDIR /src\nCOPY . .\nRUN ./x.sh\nRUN go mod download\nFROM golang:1.25 AS e\nWORKDIR /src\nCOPY --chown=1 . .\nRUN go mod download\nFROM golang:1.25 AS f\nWORKDIR /src\nCOPY . .\nRUN --mount=type=bind,target=/x go mod download\nFROM scratch\nCOPY --from=b /a /\nCOPY --from=c /a /\nCOPY --from=d /a /\nCOPY --from=e /a /\nCOPY --from=f /a /\n",
+    ),
+    (
+        "an argument first",
+        "FROM golang:1.25 AS b\n# The commit\nARG COMMIT=none\nWORKDIR /src\nCOPY go.mod .\nRUN go mod download\nCOPY . .\n# All\nRUN go build -ldflags \"-X main.commit=$COMMIT\" -o /a\nFROM scratch\nCOPY --from=b /a /\n",
+    ),
+    (
+        "an argument above what may read it",
+        "FROM golang:1.25 AS b\nARG BUILD_DATE\nCOPY go.mod .\nRUN go mod download\nRUN make\nRUN go build -o /a\nFROM scratch\nCOPY --from=b /a /\n",
+    ),
+    (
+        "an argument that something may read",
+        "FROM golang:1.25 AS b\nARG COMMIT\nRUN npm ci\nRUN echo $COMMIT\nFROM golang:1.25 AS c\nARG COMMIT\nRUN go mod download && echo $(env)\nRUN echo $COMMIT\nFROM golang:1.25 AS d\nARG GO_COMMIT\nRUN go mod download\nRUN echo $GO_COMMIT\nFROM golang:1.25 AS e\nARG COMMIT\nENV CC=/src/cc\nRUN go build\nRUN echo $COMMIT\nFROM golang:1.25 AS f\nARG COMMIT=$A\nRUN go build\nRUN echo $COMMIT\nFROM golang:1.25 AS g\nARG COMMIT\nSHELL [\"/bin/bash\", \"-lc\"]\nRUN go build\nRUN echo $COMMIT\nFROM golang:1.25 AS h\nARG COMMIT\nCOPY <<EOF /x\n$COMMIT\nEOF\nRUN go build\nFROM scratch\nCOPY --from=b /a /\nCOPY --from=c /a /\nCOPY --from=d /a /\nCOPY --from=e /a /\nCOPY --from=f /a /\nCOPY --from=g /a /\nCOPY --from=h /a /\n",
     ),
     (
         "a compiler in the image",

@@ -92,8 +92,12 @@ fn auto_cache(option: Option<AutoCacheMode>) -> Result<AutoCacheMode, UsageError
 
 /// `--build-arg`, and `SOURCE_DATE_EPOCH` of the environment, as `docker buildx` passes it on.
 fn build_args(texts: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
-    let inherited = values::environment(&["SOURCE_DATE_EPOCH".to_owned()])?;
-    Ok(inherited.into_iter().filter(|(_, value)| !value.is_empty()).chain(values::environment(texts)?).collect())
+    let inherited = values::environment("--build-arg", &["SOURCE_DATE_EPOCH".to_owned()])?;
+    Ok(inherited
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .chain(values::environment("--build-arg", texts)?)
+        .collect())
 }
 
 /// The Dockerfile on standard input.

@@ -69,6 +69,33 @@ impl<'a> Manner<'a> {
         at
     }
 
+    /// The lines of an instruction, with the comments that belong to it, without the last line break.
+    pub(super) fn block(&self, before: &Instruction, instruction: &Instruction) -> Option<(Span, &'a str)> {
+        let span = Span::new(self.beginning(before, instruction), instruction.span.end);
+        let text = self.source.get(span.range())?.trim_end_matches('\r');
+        Some((Span::new(span.start, span.start + u32::try_from(text.len()).ok()?), text))
+    }
+
+    /// Puts lines below an instruction.
+    pub(super) fn lines_below(&self, instruction: &Instruction, lines: &str) -> Option<Edit> {
+        Some(match self.next_line(instruction.span.end)? {
+            Some(next) => Edit::insert(next, format!("{lines}{}", self.line_break)),
+            None => Edit::insert(u32::try_from(self.source.len()).ok()?, format!("{}{lines}", self.line_break)),
+        })
+    }
+
+    /// Takes lines out, with the line break after them.
+    pub(super) fn without_lines(&self, lines: Span) -> Option<Edit> {
+        let end = self.next_line(lines.end)?.or_else(|| u32::try_from(self.source.len()).ok())?;
+        Some(Edit::remove(Span::new(lines.start, end)))
+    }
+
+    /// Where the line after a place begins; the inner `None` in the last line.
+    fn next_line(&self, at: u32) -> Option<Option<u32>> {
+        let rest = self.source.get(at as usize..)?;
+        Some(rest.find('\n').and_then(|line_feed| u32::try_from(line_feed + 1).ok()).map(|length| at + length))
+    }
+
     /// Where the line begins that holds a place.
     fn line_start(&self, at: u32) -> u32 {
         let before = self.source.get(..at as usize).unwrap_or_default();

@@ -9,9 +9,11 @@ pub(super) mod cache_mount_missing;
 pub(super) mod changing_arg_too_early;
 pub(super) mod copy_before_dependencies;
 mod edits;
+mod go_modules;
 pub(super) mod ignore_entry_missing;
 mod mounting;
 pub(super) mod toolchain_in_image;
+mod unread;
 
 use super::scope::Stage;
 use super::{Finding, Report, Rule, Scope};
@@ -54,9 +56,15 @@ fn says(instruction: &Instruction, text: &str) -> bool {
 
 /// All that an instruction says: its line, and the files in it.
 fn texts(instruction: &Instruction) -> impl Iterator<Item = &str> {
-    let heredocs = match &instruction.kind {
-        InstructionKind::Run(run) => &run.heredocs[..],
-        _ => &[],
+    let (heredocs, sources) = match &instruction.kind {
+        InstructionKind::Run(run) => (&run.heredocs[..], &[][..]),
+        InstructionKind::Copy(copy) => (&[][..], &copy.sources[..]),
+        InstructionKind::Add(add) => (&[][..], &add.sources[..]),
+        _ => (&[][..], &[][..]),
     };
-    heredocs.iter().map(|heredoc| heredoc.content.as_str()).chain([instruction.original.as_str()])
+    let files = sources.iter().filter_map(|source| match source {
+        Source::Heredoc(heredoc) => Some(heredoc),
+        Source::Path(_) => None,
+    });
+    heredocs.iter().chain(files).map(|heredoc| heredoc.content.as_str()).chain([instruction.original.as_str()])
 }
