@@ -4,11 +4,11 @@
 
 use std::ffi::CStr;
 use std::mem::ManuallyDrop;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, mkdirat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::{Signal, fchdir, set_parent_process_death_signal, setsid, umask};
@@ -136,10 +136,31 @@ fn bring_up_loopback() -> rustix::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// What is missing of the working directory is made, as Docker does: an earlier step may have removed it. It stays.
+///
 /// Without magic links, for `/proc/self/fd/N` as a working directory is a way back to the host.
 fn enter_cwd(cwd: &CStr) -> rustix::io::Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let directory = openat2(rustix::fs::CWD, cwd, flags, ResolveFlags::NO_MAGICLINKS)?;
+    let open = |from: BorrowedFd<'_>, path: &CStr| {
+        openat2(from, path, OFlags::PATH | OFlags::DIRECTORY, ResolveFlags::NO_MAGICLINKS)
+    };
+    match open(rustix::fs::CWD, cwd) {
+        Err(Errno::NOENT) => {}
+        directory => return fchdir(directory?),
+    }
+    let mut directory = open(rustix::fs::CWD, c"/")?;
+    for part in cwd.to_bytes().split(|&byte| byte == b'/').filter(|part| !part.is_empty()) {
+        // On the stack: the child may not allocate.
+        let mut name = [0; 256];
+        name.get_mut(..part.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(part);
+        let name = CStr::from_bytes_until_nul(&name).map_err(|_| Errno::NAMETOOLONG)?;
+        directory = match open(directory.as_fd(), name) {
+            Err(Errno::NOENT) => {
+                mkdirat(&directory, name, Mode::from_raw_mode(0o755))?;
+                open(directory.as_fd(), name)?
+            }
+            found => found?,
+        };
+    }
     fchdir(directory)
 }
 

@@ -42,7 +42,7 @@ pub enum SpawnError {
         /// Its name.
         controller: &'static str,
     },
-    /// The working directory does not exist, or is not a directory.
+    /// The working directory cannot be made, or is not a directory.
     #[error("working directory `{cwd}`")]
     Cwd {
         /// The directory as given.

@@ -83,13 +83,14 @@ pub(crate) fn owner(tree: &dyn Tree, owner: &Owner) -> Result<(u32, u32), UserEr
     Ok((uid, gid))
 }
 
-/// The ids of a process that runs as `user[:group]`; root without one.
+/// The ids of a process that runs as `[user][:group]`; root without a user.
 pub(crate) fn process(tree: &dyn Tree, user: Option<&str>) -> Result<ProcessUser, UserError> {
-    let text = user.filter(|user| !user.is_empty()).unwrap_or("0");
+    let text = user.unwrap_or_default();
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (text, None),
     };
+    let user = if user.is_empty() { "0" } else { user };
     let passwd = read(tree, "etc/passwd")?;
     let groups = read(tree, "etc/group")?;
     // A number is an id, even where the database has a user or group of that name.
@@ -134,15 +135,16 @@ fn read(tree: &dyn Tree, path: &'static str) -> Result<String, UserError> {
 
 fn users(passwd: &str) -> impl Iterator<Item = Passwd<'_>> {
     passwd.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let &[name, _, uid, gid, _, home, ..] = &fields[..] else { return None };
+        let fields: Vec<&str> = line.trim().split(':').collect();
+        let &[name, _, uid, gid, ..] = &fields[..] else { return None };
+        let home = fields.get(5).copied().unwrap_or_default();
         Some(Passwd { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
     })
 }
 
 fn all_groups(groups: &str) -> impl Iterator<Item = Group<'_>> {
     groups.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
+        let fields: Vec<&str> = line.trim().split(':').collect();
         let &[name, _, gid, ..] = &fields[..] else { return None };
         Some(Group { name, gid: gid.parse().ok()?, members: fields.get(3).copied().unwrap_or_default() })
     })
@@ -165,7 +167,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let etc = directory.path().join("etc");
         std::fs::create_dir(&etc).unwrap();
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\n1234:x:5:6::/:/bin/sh\nbroken\n";
+        let passwd = concat!(
+            "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\n1234:x:5:6::/:/bin/sh\nbroken\n",
+            "short:x:2001:2002\n  blank:x:2003:2004::/blank:/bin/sh\r\n",
+        );
         std::fs::write(etc.join("passwd"), passwd).unwrap();
         std::fs::write(etc.join("group"), "root:x:0:\nweb:x:34:\ndocker:x:99:root,web\n77:x:78:\n").unwrap();
         let tree = Directory::new(directory.path()).unwrap();
@@ -184,6 +189,9 @@ mod tests {
             (Some("1000:1001"), 1000, 1001, &[1001], "/"),
             (Some("1234"), 1234, 0, &[0], "/"),
             (Some("web:77"), 33, 77, &[77], "/var/www"),
+            (Some(":99"), 0, 99, &[99], "/root"),
+            (Some("short"), 2001, 2002, &[2002], "/"),
+            (Some("blank"), 2003, 2004, &[2004], "/blank"),
         ] {
             let found = process(&tree, user).unwrap();
             let expected = ProcessUser { uid, gid, additional_gids: groups.to_vec(), home: home.to_owned() };
@@ -204,6 +212,7 @@ mod tests {
             (name("web"), None, (33, 34)),
             (name("web"), Some(name("docker")), (33, 99)),
             (name("unknown"), None, (0, 0)),
+            (name("short"), None, (2001, 2002)),
             (name("web"), Some(name("unknown")), (33, 34)),
         ] {
             assert_eq!(owner(&tree, &Owner { user, group }).unwrap(), expected);

@@ -63,9 +63,15 @@ fn working_directory() {
     sandbox.spec.user.uid = 1000;
     assert_eq!(sandbox.output(), "/root");
 
+    // Made where it is missing, as Docker does.
+    let mut sandbox = Trial::sh("pwd; stat -c '%a %u' . ..");
+    sandbox.spec.cwd = "/no/where".to_owned();
+    sandbox.spec.user.uid = 1000;
+    assert_eq!(sandbox.output(), "/no/where\n755 0\n755 0");
+
     let mut sandbox = Trial::new(&["pwd"]);
-    sandbox.spec.cwd = "/nowhere".to_owned();
-    assert_eq!(sandbox.failure(), "working directory `/nowhere`: No such file or directory (os error 2)");
+    sandbox.spec.cwd = "/bin/sh/below".to_owned();
+    assert_eq!(sandbox.failure(), "working directory `/bin/sh/below`: Not a directory (os error 20)");
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub(crate) struct NetworkFiles {
     pub(crate) hosts: PathBuf,
 }
 
-/// The environment: the step's own, `PATH` and `HOME` where it has none, and what mounts and proxies add.
+/// The environment: the step's own, `PATH` and `HOME` where it has none, and what mounts and proxies add. As in Docker an empty
+/// `HOME` is none.
 pub(crate) fn variables(exec: &Exec, user: &ProcessUser, from_mounts: &[(String, String)]) -> Vec<(String, String)> {
     let mut variables = exec.env.to_vec();
     let has = |variables: &[(String, String)], name: &str| variables.iter().any(|(known, _)| known == name);
@@ -25,6 +26,7 @@ pub(crate) fn variables(exec: &Exec, user: &ProcessUser, from_mounts: &[(String,
         variables.retain(|(known, _)| known != name);
         variables.push((name.clone(), value.clone()));
     }
+    variables.retain(|(name, value)| name != "HOME" || !value.is_empty());
     for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", &user.home)] {
         if !has(&variables, name) {
             variables.push((name.to_owned(), value.to_owned()));

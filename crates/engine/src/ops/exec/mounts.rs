@@ -95,6 +95,8 @@ pub(crate) fn prepare(
         };
         prepared.mounts.push(kiln_sandbox::Mount { target: PathBuf::from(&mount.target), kind });
     }
+    // A mount above another must not hide it, whichever is written first; of two at one place the later one is seen.
+    prepared.mounts.sort_by(|one, other| one.target.cmp(&other.target));
     for cache in &injected.pure {
         let source = caches[&cache.key].path().to_owned();
         for (path, text) in &cache.files {
