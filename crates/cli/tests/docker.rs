@@ -2,7 +2,7 @@
 //! there.
 
 use crate::docker_registry::{DockerRegistry, Setup};
-use crate::support::{Kiln, Ran, has_program};
+use crate::support::{Kiln, Ran, foreign_layer, has_program, layout_with};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -97,6 +97,13 @@ fn a_running_daemon_gets_what_it_lacks() {
     let line = load(&["-t", "loaded:1"]);
     assert!(line.contains("kB") && !line.contains("MB"), "{line}");
     assert_eq!(said(), "changed\n");
+
+    // A base image whose layers kiln did not pack.
+    let layout = layout_with(&kiln, "other", &foreign_layer(&kiln));
+    kiln.write("Other", "FROM other\nCOPY greeting /greeting\nCMD [\"cat\", \"/opt/file\"]\n");
+    let context = format!("other=oci-layout://{}", layout.display());
+    load(&["-f", "Other", "--build-context", &context, "-t", "loaded:1"]);
+    assert_eq!(said(), "foreign\n");
 
     // Compressed, if that is asked for.
     kiln.write("greeting", "compressed\n");

@@ -13,7 +13,7 @@ use kiln_layer::{
     BlobCompression, BlobFormat, PackOptions, Stoppable, decompress_ahead, write_layer_again, write_stream,
 };
 use kiln_lower::ImageConfig;
-use kiln_store::{BlobInfo, LayerId, Store};
+use kiln_store::{AS_PULLED, BlobInfo, LayerId, Store};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
@@ -47,7 +47,14 @@ pub enum LayerSource {
         /// The blob as it was pulled.
         blob: BlobInfo,
     },
-    /// A layer of the store.
+    /// A layer of an image of the store: as it was pulled, if it was, or else as a layer that was made here.
+    Stored {
+        /// The layer.
+        id: LayerId,
+        /// The digest of its uncompressed tar.
+        diff_id: Digest,
+    },
+    /// A layer that was made here.
     Layer {
         /// The layer.
         id: LayerId,
@@ -179,6 +186,15 @@ pub fn pack(
             LayerSource::Blob { diff_id, blob } => {
                 again(store, *diff_id, blob, packing, progress, stop)?.unwrap_or_else(|| (*diff_id, blob.clone()))
             }
+            LayerSource::Stored { id, diff_id } => match store.layer_blob(diff_id, AS_PULLED)? {
+                Some(blob) => {
+                    again(store, *diff_id, &blob, packing, progress, stop)?.unwrap_or_else(|| (*diff_id, blob.clone()))
+                }
+                None => {
+                    let tar = PackOptions::default();
+                    compressed(store, *id, Some(*diff_id), &tar, packing.compression, progress, stop)?
+                }
+            },
             LayerSource::Layer { id, diff_id, tar } => {
                 compressed(store, *id, *diff_id, tar, packing.compression, progress, stop)?
             }

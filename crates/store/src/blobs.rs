@@ -60,6 +60,9 @@ pub enum BlobError {
     Store(#[from] Error),
 }
 
+/// The variant of [`Store::layer_blob`] that a layer was pulled as.
+pub const AS_PULLED: &str = "as pulled";
+
 impl Store {
     /// Where a blob is, or would be.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {

@@ -57,7 +57,7 @@ mod temp;
 #[cfg(test)]
 mod testing;
 
-pub use blobs::{BlobError, BlobInfo, BlobWriter};
+pub use blobs::{AS_PULLED, BlobError, BlobInfo, BlobWriter};
 pub use du::{Usage, UsageKind, UsageRow};
 pub use error::{Error, Result};
 pub use history::HistoryId;

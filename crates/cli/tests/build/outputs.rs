@@ -1,6 +1,6 @@
 //! `--output`, judged by this machine's `tar` and `skopeo`.
 
-use crate::support::{Image, Kiln, Ran, has_program, tar_entries};
+use crate::support::{Image, Kiln, Ran, foreign_layer, has_program, layout_with, tar_entries};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -175,6 +175,33 @@ fn archives_that_are_begun_early() {
         assert!(archive == fs::read(&first).unwrap(), "a failed build leaves the archive as it was");
         assert_eq!(fs::read_dir(&outputs).unwrap().count(), 2);
     }
+}
+
+/// Images on images of this store, which stand on one that another tool has packed.
+#[test]
+fn layers_of_other_tools_stay_as_they_were_pulled() {
+    let Some(kiln) = project() else { return };
+    let layer = foreign_layer(&kiln);
+    let layout = layout_with(&kiln, "other", &layer);
+    let digest = kiln_digest::Digest::of_bytes(&layer);
+    kiln.write("Dockerfile", "FROM other\nRUN cat /opt/file\n");
+    kiln.build(["--build-context", &format!("other=oci-layout://{}", layout.display()), "-t", "first"]).succeeds();
+    fs::remove_dir_all(&layout).unwrap();
+    kiln.write("Dockerfile", "FROM first\nCOPY a /a\n");
+    kiln.build(["-t", "second"]).succeeds();
+    kiln.write("Dockerfile", "FROM second\nRUN echo x > /x\n");
+    // Nothing keeps the layer's blob but the images that need it.
+    kiln.run(["prune", "--force"]).succeeds();
+    for kind in ["oci", "docker"] {
+        let archive = kiln.path("third.tar");
+        kiln.build(["-o", &output(kind, &archive)]).succeeds();
+        let there = tar_entries(&archive).into_keys().any(|name| name.contains(digest.hex().as_str()));
+        assert!(there, "{kind}: {:?}", tar_entries(&archive));
+    }
+    // Compressed, where that is asked for.
+    let archive = kiln.path("fourth.tar");
+    kiln.build(["-o", &(output("oci", &archive) + ",compression=zstd,force-compression=true")]).succeeds();
+    assert!(!tar_entries(&archive).into_keys().any(|name| name.contains(digest.hex().as_str())));
 }
 
 #[test]

@@ -1,13 +1,8 @@
 //! Archives and layers that try to get out of the directory that they are unpacked to.
 
-use crate::fake_registry::base_layout;
 use crate::isolation::{Outside, SECRET};
 use crate::leftovers;
-use crate::support::{Image, Kiln, Ran};
-use kiln_digest::Digest;
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use crate::support::{Kiln, layout_with};
 
 /// One entry of a tar archive, with nothing checked (POSIX.1-2017, pax, ustar Header Block).
 fn entry(name: &str, kind: u8, link: &str, data: &[u8]) -> Vec<u8> {
@@ -83,34 +78,6 @@ fn added_archives_stay_where_they_are_unpacked() {
         outside.is_untouched();
         leftovers::no_temporary_files(&kiln);
     }
-}
-
-/// A layout whose image has one more layer than `base`.
-fn layout_with(kiln: &Kiln, name: &str, layer: &[u8]) -> PathBuf {
-    let layout = kiln.path(name);
-    Ran::of(Command::new("cp").arg("-r").arg(base_layout(kiln)).arg(&layout)).succeeds();
-    let put = |bytes: &[u8]| {
-        let digest = Digest::of_bytes(bytes);
-        fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).expect("a blob");
-        (digest.to_string(), bytes.len())
-    };
-    let Image { mut manifest, mut config, .. } = Image::of_layout(&layout);
-    let add = |list: &mut serde_json::Value, value: serde_json::Value| list.as_array_mut().expect("a list").push(value);
-    let (digest, size) = put(layer);
-    add(&mut config["rootfs"]["diff_ids"], digest.clone().into());
-    add(&mut config["history"], serde_json::json!({ "created_by": "evil" }));
-    let kind = "application/vnd.oci.image.layer.v1.tar";
-    add(&mut manifest["layers"], serde_json::json!({ "mediaType": kind, "digest": digest, "size": size }));
-    let (digest, size) = put(config.to_string().as_bytes());
-    manifest["config"]["digest"] = digest.into();
-    manifest["config"]["size"] = size.into();
-    let (digest, size) = put(manifest.to_string().as_bytes());
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    let index = serde_json::json!({
-        "schemaVersion": 2, "manifests": [{ "mediaType": kind, "digest": digest, "size": size }],
-    });
-    fs::write(layout.join("index.json"), index.to_string()).expect("an index");
-    layout
 }
 
 #[test]

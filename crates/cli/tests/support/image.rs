@@ -1,10 +1,11 @@
 //! Looks into what a build made, with this machine's `tar` and a JSON reader rather than with kiln's own code.
 
 use super::{Kiln, Ran};
-use serde_json::Value;
+use kiln_digest::Digest;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// An image of one platform in an OCI layout.
@@ -19,13 +20,13 @@ impl Image {
     /// Reads the only image of a layout.
     #[track_caller]
     pub(crate) fn of_layout(layout: &Path) -> Self {
-        let index = json(&layout.join("index.json"));
+        let index = read_json(&layout.join("index.json"));
         let manifests = index["manifests"].as_array().expect("manifests");
         // There is one entry for each name.
         assert!(manifests.iter().all(|entry| entry["digest"] == manifests[0]["digest"]), "{index:#}");
         let blob = |digest: &Value| {
             let hex = digest.as_str().and_then(|digest| digest.strip_prefix("sha256:")).expect("a digest");
-            json(&layout.join("blobs/sha256").join(hex))
+            read_json(&layout.join("blobs/sha256").join(hex))
         };
         let manifest = blob(&manifests[0]["digest"]);
         let id = manifest["config"]["digest"].as_str().expect("a config").to_owned();
@@ -46,7 +47,52 @@ impl Image {
     }
 }
 
-fn json(path: &Path) -> Value {
+/// A layer with the file `/opt/file`, as another tool writes it: what kiln would write of its files is another archive.
+pub(crate) fn foreign_layer(kiln: &Kiln) -> Vec<u8> {
+    let (directory, archive) = (kiln.path("foreign"), kiln.path("foreign.tar"));
+    fs::create_dir_all(directory.join("opt")).expect("a directory");
+    fs::write(directory.join("opt/file"), "foreign\n").expect("a file");
+    let mut tar = Command::new("tar");
+    tar.args(["--format=gnu", "--owner=builder:1234", "-cf"]).arg(&archive).arg("-C").arg(&directory).arg(".");
+    Ran::of(&mut tar).succeeds();
+    fs::read(&archive).expect("an archive")
+}
+
+/// A layout whose image has one more layer than `base`: these bytes.
+pub(crate) fn layout_with(kiln: &Kiln, name: &str, layer: &[u8]) -> PathBuf {
+    let layout = kiln.path(name);
+    Ran::of(
+        Command::new("cp")
+            .arg("-r")
+            .arg(kiln.base().strip_prefix("base=oci-layout://").expect("a layout"))
+            .arg(&layout),
+    )
+    .succeeds();
+    let put = |bytes: &[u8]| {
+        let digest = Digest::of_bytes(bytes);
+        fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).expect("a blob");
+        (digest.to_string(), bytes.len())
+    };
+    let Image { mut manifest, mut config, .. } = Image::of_layout(&layout);
+    let add = |list: &mut Value, value: Value| list.as_array_mut().expect("a list").push(value);
+    let (digest, size) = put(layer);
+    add(&mut config["rootfs"]["diff_ids"], digest.clone().into());
+    add(&mut config["history"], json!({ "created_by": "another tool" }));
+    let kind = "application/vnd.oci.image.layer.v1.tar";
+    add(&mut manifest["layers"], json!({ "mediaType": kind, "digest": digest, "size": size }));
+    let (digest, size) = put(config.to_string().as_bytes());
+    manifest["config"]["digest"] = digest.into();
+    manifest["config"]["size"] = size.into();
+    let (digest, size) = put(manifest.to_string().as_bytes());
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let index = json!({
+        "schemaVersion": 2, "manifests": [{ "mediaType": kind, "digest": digest, "size": size }],
+    });
+    fs::write(layout.join("index.json"), index.to_string()).expect("an index");
+    layout
+}
+
+fn read_json(path: &Path) -> Value {
     let text = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).expect("JSON")
 }

@@ -17,7 +17,7 @@ mod web;
 pub(crate) use base::has_program;
 pub(crate) use browser::Browser;
 pub(crate) use git_server::GitServer;
-pub(crate) use image::{Image, tar_entries};
+pub(crate) use image::{Image, foreign_layer, layout_with, tar_entries};
 pub(crate) use outcome::Ran;
 pub(crate) use registry::Registry;
 pub(crate) use web::{Page, Web};

@@ -185,11 +185,7 @@ impl<'a> Exporting<'a> {
             } else {
                 let ids = self.build.base_layers_of(&self.image.snapshot)?;
                 let sources = resolution.diff_ids.iter().zip(ids);
-                layers.extend(sources.map(|(diff_id, id)| LayerSource::Layer {
-                    id,
-                    diff_id: Some(*diff_id),
-                    tar: PackOptions::default(),
-                }));
+                layers.extend(sources.map(|(diff_id, id)| LayerSource::Stored { id, diff_id: *diff_id }));
             }
         }
         for id in &self.own {

@@ -9,7 +9,7 @@ use kiln_exporters::{Assembly, Attestation};
 use kiln_lower::ImageConfig;
 use kiln_registry::Reference;
 use kiln_sources::image::chain_ids;
-use kiln_store::Store;
+use kiln_store::{AS_PULLED, Store};
 use std::time::SystemTime;
 
 impl Exporter<'_> {
@@ -59,7 +59,8 @@ impl Exporter<'_> {
     }
 }
 
-/// The row of one platform's image, without a name. The layers are found again by the diff ids of its config.
+/// The row of one platform's image, without a name. The layers are found again by the diff ids of its config. It keeps the blobs that some of
+/// them were pulled as, for no other archive has their diff ids.
 fn row(store: &Store, image: &Exporting<'_>, config: &[u8]) -> Result<kiln_store::Image, EngineError> {
     let digest = store.put_blob(config).map_err(EngineError::store)?;
     let malformed = EngineError::internal("failed to read the image's config");
@@ -71,6 +72,11 @@ fn row(store: &Store, image: &Exporting<'_>, config: &[u8]) -> Result<kiln_store
         if store.chain(chain).map_err(EngineError::store)?.is_none() {
             store.put_chain(chain, *layer).map_err(EngineError::store)?;
         }
+    }
+    let mut blobs = Vec::new();
+    for diff_id in &diff_ids {
+        let blob = store.layer_blob(diff_id, AS_PULLED).map_err(EngineError::store)?;
+        blobs.extend(blob.map(|blob| blob.digest));
     }
     let mut size = 0;
     for layer in &layers {
@@ -86,6 +92,6 @@ fn row(store: &Store, image: &Exporting<'_>, config: &[u8]) -> Result<kiln_store
         size,
         pulled: false,
         layers,
-        blobs: Vec::new(),
+        blobs,
     })
 }

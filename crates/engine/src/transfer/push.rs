@@ -11,7 +11,6 @@ use crate::outcome::ManifestDescriptor;
 use kiln_digest::Digest;
 use kiln_exporters::{Assembly, Attestation, Document, ImageBlobs, LayerSource, MediaTypes, Packing, PushTarget};
 use kiln_graph::Platform;
-use kiln_layer::PackOptions;
 use kiln_lower::ImageConfig;
 use kiln_registry::{Manifest, Reference};
 use kiln_store::Image;
@@ -149,37 +148,13 @@ impl Engine {
         }
         let config = ImageConfig::from_json(&config)
             .map_err(|error| EngineError::new(ErrorKind::Internal, "malformed config").with_source(error))?;
-        let mut sources = self.base_blobs(image, &config, cancel)?;
-        let diff_ids = config.rootfs.diff_ids.iter().map(|id| id.parse().ok());
-        let own = image.layers.iter().zip(diff_ids).skip(sources.len());
-        sources.extend(own.map(|(id, diff_id)| LayerSource::Layer { id: *id, diff_id, tar: PackOptions::default() }));
+        let malformed = EngineError::internal("failed to read the image's config");
+        let diff_ids = config.rootfs.diff_ids.iter().map(|id| id.parse::<Digest>());
+        let diff_ids = diff_ids.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+        let layers = image.layers.iter().zip(diff_ids);
+        let sources: Vec<_> = layers.map(|(id, diff_id)| LayerSource::Stored { id: *id, diff_id }).collect();
         kiln_exporters::pack(self.store(), config, &sources, &Packing::default(), &|_, _| (), &cancel.flag())
             .map_err(EngineError::pack)
-    }
-
-    /// The blobs of the pulled image that most of an image's lowest layers come from.
-    fn base_blobs(
-        &self,
-        image: &Image,
-        config: &ImageConfig,
-        cancel: &CancelToken,
-    ) -> Result<Vec<LayerSource>, EngineError> {
-        let images = self.store().images().map_err(EngineError::store)?;
-        let bases = images.into_iter().filter(|base| {
-            base.pulled && base.manifest.is_some() && !base.layers.is_empty() && image.layers.starts_with(&base.layers)
-        });
-        let Some(base) = bases.max_by_key(|base| base.layers.len()) else { return Ok(Vec::new()) };
-        let stop = || cancel.is_cancelled();
-        let platform = base.platform.parse().unwrap_or_else(|_| Platform::host());
-        let blobs =
-            self.registry().resolve(&base.name, &platform, false, &stop).map_err(EngineError::from_image).and_then(
-                |resolution| {
-                    let blobs = self.registry().layer_blobs(&resolution, &stop);
-                    blobs.map_err(|error| EngineError::from_pull(error, cancel.is_cancelled()))
-                },
-            )?;
-        let diff_ids = config.rootfs.diff_ids.iter().filter_map(|id| id.parse::<Digest>().ok());
-        Ok(diff_ids.zip(blobs).map(|(diff_id, blob)| LayerSource::Blob { diff_id, blob }).collect())
     }
 
     /// Repositories of a registry from which images of the store came, by their blobs.

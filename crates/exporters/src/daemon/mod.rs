@@ -16,9 +16,9 @@ use kiln_digest::Digest;
 use kiln_layer::{BlobFormat, PackOptions, Stoppable};
 use kiln_lower::ImageConfig;
 use kiln_registry::Reference;
-use kiln_store::{BlobInfo, LayerId, Store};
+use kiln_store::{AS_PULLED, BlobInfo, LayerId, Store};
 use serde::Deserialize;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,12 +89,14 @@ pub enum DaemonError {
     Cancelled,
 }
 
-/// An image whose layers go to a daemon as they are, without ever being compressed.
+/// An image whose layers go to a daemon as they are: those that were made here without ever being compressed, those of a base image as
+/// they were pulled.
 #[derive(Debug, Clone)]
 pub struct PlainImage {
-    /// Its config and a manifest of uncompressed layers, which are not in the store as blobs.
+    /// Its config and a manifest of its layers; the uncompressed ones are not in the store as blobs.
     pub image: ImageBlobs,
-    layers: Vec<LayerId>,
+    /// Those that are not.
+    layers: HashMap<Digest, LayerId>,
 }
 
 impl PlainImage {
@@ -110,7 +112,13 @@ impl PlainImage {
         stop: &AtomicBool,
     ) -> Result<Self, PackError> {
         let mut blobs = Vec::with_capacity(layers.len());
+        let mut unpacked = HashMap::new();
         for &(id, digest) in layers {
+            if let Some(blob) = store.layer_blob(&digest, AS_PULLED)? {
+                blobs.push(PackedLayer { diff_id: digest, blob, annotations: Annotations::new() });
+                continue;
+            }
+            unpacked.insert(digest, id);
             let size = match store.layer(id)?.and_then(|layer| layer.diff_size) {
                 Some(size) => size,
                 None => {
@@ -124,17 +132,17 @@ impl PlainImage {
             blobs.push(PackedLayer { diff_id: digest, blob, annotations: Annotations::new() });
         }
         let image = describe(config, blobs, packing)?;
-        Ok(Self { image, layers: layers.iter().map(|(id, _)| *id).collect() })
+        Ok(Self { image, layers: unpacked })
     }
 
     fn files(&self, names: &[Reference]) -> Files {
         let mut files = docker_layout(&self.image, names);
         for (_, content) in &mut files {
             if let Content::Blob(digest) = content
-                && let Some(number) = self.image.layers.iter().position(|layer| layer.digest == *digest)
+                && let Some(id) = self.layers.get(digest)
+                && let Some(layer) = self.image.layers.iter().find(|layer| layer.digest == *digest)
             {
-                let size = self.image.layers[number].size;
-                *content = Content::Layer { id: self.layers[number], diff_id: *digest, size };
+                *content = Content::Layer { id: *id, diff_id: *digest, size: layer.size };
             }
         }
         files

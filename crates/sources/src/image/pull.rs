@@ -9,7 +9,7 @@ use super::resolve::{ImageError, Images, Resolution};
 use crate::patience::Stop;
 use kiln_digest::{ContentDigest, Digest, Hasher, ParseDigestError};
 use kiln_layer::{Applied, ApplyError, ApplyOptions, Stack, TreeError, apply, decompress_ahead, settle};
-use kiln_store::{BlobInfo, LayerId, LockError, NewLayer, Store, TempDir};
+use kiln_store::{AS_PULLED, BlobInfo, LayerId, LockError, NewLayer, Store, TempDir};
 use oci_spec::image::{Descriptor, ImageManifest};
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -408,7 +408,17 @@ impl Pull<'_> {
             })?;
         }
         let new = NewLayer { content: pulled_content(chain), size: applied.bytes, entries: applied.entries };
-        Ok(self.store.commit_layer_for_chain(&fs, new, chain, applied.diff_id, applied.size)?.id)
+        let id = self.store.commit_layer_for_chain(&fs, new, chain, applied.diff_id, applied.size)?.id;
+        let (descriptor, reference) = (&self.descriptors[number], &self.resolution.reference);
+        let digest: Digest = descriptor.digest().to_string().parse()?;
+        let blob = BlobInfo { digest, size: descriptor.size(), media_type: oci_media_type(descriptor) };
+        // Other tools write other archives of the same files: this one alone has the diff id that the image says.
+        self.store.put_layer_blob(&applied.diff_id, AS_PULLED, &blob).map_err(|source| PullError::Blob {
+            reference: reference.clone(),
+            digest,
+            source: Box::new(source),
+        })?;
+        Ok(id)
     }
 }
 
