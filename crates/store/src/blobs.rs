@@ -144,6 +144,18 @@ impl Store {
         Ok(size.map(|size| BlobInfo { digest, size, media_type }))
     }
 
+    /// The blob that the layer with that diff id was pulled as, by the database alone: nobody looks whether its file is there.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn pulled_as(&self, diff_id: &Digest) -> Result<Option<Digest>> {
+        let found: Option<[u8; 32]> = self.0.db().read(|sql| {
+            let mut select = sql.prepare_cached("SELECT blob FROM layer_blobs WHERE diff_id = ? AND variant = ?")?;
+            select.query_row((diff_id.as_bytes(), AS_PULLED), |row| row.get(0)).optional()
+        })?;
+        Ok(found.map(Digest::from_bytes))
+    }
+
     /// Says that a blob is the compressed form `variant` of the layer with that diff id.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use kiln_exporters::{Assembly, Attestation};
 use kiln_lower::ImageConfig;
 use kiln_registry::Reference;
 use kiln_sources::image::chain_ids;
-use kiln_store::{AS_PULLED, Store};
+use kiln_store::Store;
 use std::time::SystemTime;
 
 impl Exporter<'_> {
@@ -75,8 +75,7 @@ fn row(store: &Store, image: &Exporting<'_>, config: &[u8]) -> Result<kiln_store
     }
     let mut blobs = Vec::new();
     for diff_id in &diff_ids {
-        let blob = store.layer_blob(diff_id, AS_PULLED).map_err(EngineError::store)?;
-        blobs.extend(blob.map(|blob| blob.digest));
+        blobs.extend(store.pulled_as(diff_id).map_err(EngineError::store)?);
     }
     let mut size = 0;
     for layer in &layers {
