@@ -126,6 +126,10 @@ impl Setting {
             Travel::From(place) => ("--cache-from", place, "src", ""),
         };
         let own = match place {
+            // Nothing of other rows is there.
+            Place::Registry if travel == Travel::Pushed => {
+                format!("type=registry,ref={}/beside/{builder}:bench", self.registry)
+            }
             Place::Registry => format!("type=registry,ref={}/cache/{builder}:bench", self.registry),
             Place::Directory => format!("type=local,{directory}={}", self.own(&format!("{builder}-cache")).display()),
             Place::Bucket => {
