@@ -2,7 +2,7 @@
 
 use super::edits::Manner;
 use super::unread::is_only;
-use super::{Finding, Report, Rule, Scope, copies_everything, go_modules};
+use super::{Finding, Report, Rule, Scope, copies_everything, go_modules, takes_from_stages};
 use crate::ast::{CommandForm, Instruction, InstructionKind, MountFlag, Source};
 use crate::rules::scope::Stage;
 use crate::rules::{CommandFacts, Edit, Fix};
@@ -126,22 +126,9 @@ fn near(path: &str, other: &str) -> bool {
 
 /// Whether some instruction may take one of the files out of a stage's directory.
 fn takes(scope: &Scope<'_>, directory: &str, files: &[&str]) -> bool {
-    let takes = |path: &str| {
-        let plain = !path.contains(['$', '*', '?', '[', '\\', '"', '\'']) && !path.contains("..");
+    takes_from_stages(scope, |path| {
         let path = resolved("/", path);
-        !plain || files.iter().any(|file| near(&format!("{directory}/{file}"), &path))
-    };
-    let mount = |mount: &MountFlag| {
-        mount.value("from").is_some()
-            && takes(mount.value("source").or_else(|| mount.value("src")).map_or("/", |word| &word.text))
-    };
-    scope.instructions.iter().any(|instruction| match &instruction.kind {
-        InstructionKind::Copy(copy) if copy.from.is_some() => copy.sources.iter().any(|source| match source {
-            Source::Path(word) => takes(&word.text),
-            Source::Heredoc(_) => false,
-        }),
-        InstructionKind::Run(run) => run.mounts.iter().any(mount),
-        _ => false,
+        files.iter().any(|file| near(&format!("{directory}/{file}"), &path))
     })
 }
 

@@ -17,7 +17,7 @@ mod unread;
 
 use super::scope::Stage;
 use super::{Finding, Report, Rule, Scope};
-use crate::ast::{Instruction, InstructionKind, Source};
+use crate::ast::{Instruction, InstructionKind, MountFlag, Source};
 use crate::span::Span;
 
 /// What findings about a whole instruction point at.
@@ -46,6 +46,23 @@ fn mentions(instruction: &Instruction, name: &str) -> bool {
             let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
             !text[..at].ends_with(inner) && !text[at + name.len()..].starts_with(inner)
         })
+    })
+}
+
+/// Whether some instruction takes, out of a stage or an image, a path of which `takes` says so, or one that may be any path.
+fn takes_from_stages(scope: &Scope<'_>, takes: impl Fn(&str) -> bool) -> bool {
+    let takes = |path: &str| path.contains(['$', '*', '?', '[', '\\', '"', '\'']) || path.contains("..") || takes(path);
+    let mount = |mount: &MountFlag| {
+        mount.value("from").is_some()
+            && takes(mount.value("source").or_else(|| mount.value("src")).map_or("/", |word| &word.text))
+    };
+    scope.instructions.iter().any(|instruction| match &instruction.kind {
+        InstructionKind::Copy(copy) if copy.from.is_some() => copy.sources.iter().any(|source| match source {
+            Source::Path(word) => takes(&word.text),
+            Source::Heredoc(_) => false,
+        }),
+        InstructionKind::Run(run) => run.mounts.iter().any(mount),
+        _ => false,
     })
 }
 

@@ -5,8 +5,8 @@
 //! top removes that configuration: of a stage that is no image itself, and only where nothing is copied from the directory it is in.
 
 use super::edits::Manner;
-use super::says;
-use crate::ast::{Instruction, InstructionKind, MountFlag, Pairs, Source};
+use super::{says, takes_from_stages};
+use crate::ast::{Instruction, InstructionKind, Pairs};
 use crate::rules::scope::Stage;
 use crate::rules::{CacheFacts, Edit, Scope};
 
@@ -67,23 +67,9 @@ fn thought_of(scope: &Scope<'_>, stage: &Stage<'_>, at: usize) -> bool {
 
 /// Whether some instruction may take APT's configuration out of a stage.
 fn takes_configuration(scope: &Scope<'_>) -> bool {
-    let takes = |path: &str| {
+    takes_from_stages(scope, |path| {
         let path = path.trim_start_matches(['/', '.']);
-        let plain =
-            !path.contains(['$', '*', '?', '[', '\\', '"', '\'']) && !path.contains("..") && !path.contains("//");
-        !plain || path.is_empty() || path.trim_end_matches('/') == "etc" || path.starts_with("etc/apt")
-    };
-    let mount = |mount: &MountFlag| {
-        mount.value("from").is_some()
-            && takes(mount.value("source").or_else(|| mount.value("src")).map_or("/", |word| &word.text))
-    };
-    scope.instructions.iter().any(|instruction| match &instruction.kind {
-        InstructionKind::Copy(copy) if copy.from.is_some() => copy.sources.iter().any(|source| match source {
-            Source::Path(word) => takes(&word.text),
-            Source::Heredoc(_) => false,
-        }),
-        InstructionKind::Run(run) => run.mounts.iter().any(mount),
-        _ => false,
+        path.contains("//") || path.is_empty() || path.trim_end_matches('/') == "etc" || path.starts_with("etc/apt")
     })
 }
 
