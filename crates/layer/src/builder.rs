@@ -230,6 +230,11 @@ impl Builder {
             .directory(from)
             .and_then(|found| found.ok_or(Errno::NOENT))
             .map_err(BuildError::io("link to", to))?;
+        // A whiteout is a file as well: linked to, it would be one where nothing is hidden.
+        let hidden = at::entry_at(from.as_fd(), from_name).is_ok_and(|entry| entry.is_whiteout());
+        if hidden {
+            return Err(BuildError::io("link to", to)(Errno::NOENT));
+        }
         let inode = self.make(path, "link", |parent, name| {
             rustix::fs::linkat(from.as_fd(), from_name, parent, name, AtFlags::empty())?;
             at::entry_at(parent, name).map(|entry| (entry.dev, entry.ino))

@@ -173,6 +173,8 @@ fn files_are_linked() {
         builder.link_from(path("copy"), &Meta::new(0o644), existing_file(&base, "plain")).unwrap();
         builder.hard_link(path("dir/second"), path("copy")).unwrap();
         assert!(builder.hard_link(path("x"), path("missing")).is_err());
+        builder.remove(path("plain")).unwrap();
+        assert!(builder.hard_link(path("x"), path("plain")).is_err(), "a link to a whiteout would be a whiteout");
         let error = builder.link_from(path("x"), &PLAIN, existing_file(&elsewhere, "status")).unwrap_err();
         assert!(error.is_unlinkable(), "{error:?}");
     });
