@@ -5,6 +5,7 @@
 
 use kiln_registry::{Client, Config, Credentials};
 use kiln_remote::{Access, CacheLocation, Exported, Limits, Memo, connect, export_mount, import_mount};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ fn main() -> Outcome<()> {
         client: Client::new(Config::default(), Credentials::none()),
         stop: Arc::clone(&stop),
         pushed: Vec::new(),
+        broken: HashSet::new(),
     };
     let location =
         CacheLocation::Local { directory: work.path().join("cache"), tag: "latest".to_owned(), digest: None };
@@ -48,7 +50,7 @@ fn main() -> Outcome<()> {
     let into = work.path().join("imported");
     std::fs::create_dir(&into)?;
     let start = Instant::now();
-    let imported = import_mount(&index, &into, &*cache, &stop)?;
+    let imported = import_mount(&index, &into, Limits::MAX_SIZE, &*cache, &stop)?;
     print("import", imported.size, start.elapsed());
     println!("    {} files, {} bytes fetched", imported.files, imported.fetched);
     Ok(())

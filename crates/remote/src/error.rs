@@ -123,6 +123,27 @@ impl RemoteError {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 
+    /// Whether the place answers, and what is there is of no use to anybody: asking again gives the same.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Corrupt { .. } | Self::Manifest { .. } => true,
+            Self::Registry(error) => matches!(
+                error,
+                RegistryError::NotFound { .. }
+                    | RegistryError::DigestMismatch { .. }
+                    | RegistryError::SizeMismatch { .. }
+                    | RegistryError::TooLarge { .. }
+                    | RegistryError::Manifest { .. }
+                    | RegistryError::UnsupportedDigest { .. }
+            ),
+            Self::File { .. }
+            | Self::NotTheBlob { .. }
+            | Self::Store { .. }
+            | Self::Unsupported { .. }
+            | Self::Cancelled => false,
+        }
+    }
+
     /// Whether somebody said stop, and nothing is wrong.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled | Self::Registry(RegistryError::Cancelled { .. }))

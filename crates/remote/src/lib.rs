@@ -16,6 +16,7 @@ mod error;
 mod location;
 mod manifest;
 mod mounts;
+mod parallel;
 mod transport;
 
 pub use blob::{BlobRef, Content, Sent};
@@ -28,4 +29,4 @@ pub use mounts::{
     ExportError, Exported, ImportError, Imported, IndexError, LearnError, Limits, ListingError, Memo, PackError,
     UnpackError, export_mount, import_mount,
 };
-pub use transport::{Access, Blobs, Collected, INLINE_KEY, Remote, connect, inline_member};
+pub use transport::{Access, Blobs, Collected, INLINE_KEY, Remote, connect, inline_member, missing};

@@ -4,6 +4,7 @@
 
 use kiln_registry::{Client, Config, Credentials};
 use kiln_remote::{Access, CacheLocation, Limits, Memo, connect, export_mount, import_mount};
+use std::collections::HashSet;
 use std::fs::{self, FileTimes};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,12 +78,13 @@ fn an_imported_build_cache_compiles_nothing_and_loses_nothing() {
         client: Client::new(Config::default(), Credentials::none()),
         stop: Arc::clone(&stop),
         pushed: Vec::new(),
+        broken: HashSet::new(),
     };
     let location = CacheLocation::Local { directory: at("cache"), tag: "latest".to_owned(), digest: None };
     let cache = connect(&location, &access).expect("a cache");
     let exported = export_mount(&at("laptop"), Memo::default(), &Limits::default(), &*cache, &stop).expect("an export");
     fs::create_dir(at("runner")).expect("a directory");
-    let imported = import_mount(&exported.index, &at("runner"), &*cache, &stop).expect("an import");
+    let imported = import_mount(&exported.index, &at("runner"), Limits::MAX_SIZE, &*cache, &stop).expect("an import");
 
     fs::remove_file(at("project/app")).expect("the program");
     let before = entries(&at("runner"));

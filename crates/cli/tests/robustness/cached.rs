@@ -67,13 +67,13 @@ const WRITING: [&str; 26] = [
 ];
 
 /// The system calls of one run of kiln.
-struct Calls {
+pub(crate) struct Calls {
     lines: Vec<String>,
 }
 
 impl Calls {
     /// Runs a command under strace; descriptors are shown with their paths.
-    fn of(command: &Command, log: &Path) -> Self {
+    pub(crate) fn of(command: &Command, log: &Path) -> Self {
         let mut traced = Command::new("strace");
         traced.args(["-f", "-y", "-s", "300", "-o"]).arg(log).arg(command.get_program()).args(command.get_args());
         traced.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -87,6 +87,16 @@ impl Calls {
     fn named(&self, names: &[&str]) -> Vec<&str> {
         let is = |line: &&str| names.contains(&name(line));
         self.lines.iter().map(String::as_str).filter(is).collect()
+    }
+
+    /// Where the first call is of which this is true, by its name and its line.
+    pub(crate) fn position(&self, is: impl Fn(&str, &str) -> bool) -> Option<usize> {
+        self.lines.iter().position(|line| is(name(line), line))
+    }
+
+    /// And the last.
+    pub(crate) fn last(&self, is: impl Fn(&str, &str) -> bool) -> Option<usize> {
+        self.lines.iter().rposition(|line| is(name(line), line))
     }
 
     /// The calls that mention a text.

@@ -17,6 +17,7 @@ mod cache_mounts;
 mod cached;
 mod chance;
 mod changing_context;
+mod durable;
 mod failing_step;
 mod fake_registry;
 mod full_disk;

@@ -65,7 +65,7 @@ impl Build<'_> {
         let (store, step) = (self.engine.store(), self.next_internal_id());
         let fetching = Fetching { store, events: self.events, cancel: &self.cancel, step };
         fetching.all(layers, &|layer| {
-            self.remote_caches.lose(layer.step.diff_id);
+            self.remote_caches.lose(&layer.cached.blob);
             Err(EngineError::of(ErrorKind::Network, LayerLost))
         })
     }

@@ -1,5 +1,5 @@
-//! `kiln cache gc`: drops from a remote cache what builds have not used for long, or as much as must go that it is no larger than
-//! it may be, and then deletes the blobs that no cache of the place names any more.
+//! `kiln cache gc`: drops from a remote cache what the place has lost, what builds have not used for long, and as much as must go that it
+//! is no larger than it may be; and then deletes the blobs that no cache of the place names any more.
 //!
 //! Readers see the cache as it was or as it is then. An export at the same time wins or loses as one beside another export does.
 
@@ -11,8 +11,9 @@ use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use kiln_digest::Digest;
-use kiln_remote::{BlobRef, CacheImport, CacheLocation, CacheManifest, Content, Remote, RemoteError, connect};
+use kiln_remote::{BlobRef, CacheImport, CacheLocation, CacheManifest, Content, Remote, RemoteError, connect, missing};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How much a remote cache may hold.
@@ -69,16 +70,27 @@ impl Engine {
         }
         let (access, _forward) = access(self, cancel);
         let remote = connect(&import.location, &access).map_err(from_remote)?;
-        collect(remote.as_ref(), limits, SystemTime::now()).map_err(|error| match cancel.is_cancelled() {
+        collect(remote.as_ref(), limits, SystemTime::now(), &access.stop).map_err(|error| match cancel.is_cancelled() {
             true => EngineError::cancelled(),
             false => EngineError::from_cache_import(error),
         })
     }
 }
 
-fn collect(remote: &dyn Remote, limits: &CacheLimits, now: SystemTime) -> Result<Option<CollectedCache>, ImportError> {
+fn collect(
+    remote: &dyn Remote,
+    limits: &CacheLimits,
+    now: SystemTime,
+    stop: &AtomicBool,
+) -> Result<Option<CollectedCache>, ImportError> {
     let Some((mut manifest, mut document)) = import::documents(remote)? else { return Ok(None) };
-    let dropped = too_much(&manifest, &document, limits, now);
+    let mut dropped = too_much(&manifest, &document, limits, now);
+    // Looked for last, because what is looked for is kept: all that stays.
+    let stays: Vec<_> = entries(&manifest).filter(|(entry, _)| !dropped.contains(entry)).collect();
+    let blobs: Vec<BlobRef> = stays.iter().flat_map(|(_, blobs)| blobs).copied().collect();
+    let lost: HashSet<BlobRef> = missing(remote, &blobs, stop)?.into_iter().collect();
+    let is_lost = |blobs: &[BlobRef]| blobs.iter().any(|blob| lost.contains(blob));
+    dropped.extend(stays.into_iter().filter(|(_, blobs)| is_lost(blobs)).map(|(entry, _)| entry));
     let mut collected = CollectedCache::default();
     if !dropped.is_empty() {
         collected = drop_entries(&mut manifest, &mut document, &dropped);
@@ -98,24 +110,20 @@ fn collect(remote: &dyn Remote, limits: &CacheLimits, now: SystemTime) -> Result
 /// What has to go: all that is too old, and of the rest what was used least recently.
 fn too_much(manifest: &CacheManifest, document: &Document, limits: &CacheLimits, now: SystemTime) -> BTreeSet<Entry> {
     let oldest = limits.older_than.and_then(|age| now.checked_sub(age)).unwrap_or(UNIX_EPOCH);
-    let mut entries: BTreeMap<Entry, (SystemTime, Vec<BlobRef>)> = BTreeMap::new();
-    for layer in &manifest.layers {
-        entries.insert(Entry::Layer(layer.diff_id), (UNIX_EPOCH, vec![layer.blob]));
-    }
+    let mut used: BTreeMap<Entry, SystemTime> = BTreeMap::new();
     for step in &document.steps {
-        if let Some((used, _)) = entries.get_mut(&Entry::Layer(step.diff_id)) {
-            *used = step.used().max(*used);
-        }
+        let used = used.entry(Entry::Layer(step.diff_id)).or_insert(UNIX_EPOCH);
+        *used = step.used().max(*used);
     }
     for mount in &manifest.mounts {
-        let used = UNIX_EPOCH.checked_add(Duration::from_secs(mount.used)).unwrap_or(UNIX_EPOCH);
-        let blobs = [mount.index].into_iter().chain(mount.packs.iter().copied()).collect();
-        entries.insert(Entry::Mount(mount.key.clone()), (used, blobs));
+        let last = UNIX_EPOCH.checked_add(Duration::from_secs(mount.used)).unwrap_or(UNIX_EPOCH);
+        used.insert(Entry::Mount(mount.key.clone()), last);
     }
-    let mut latest_first: Vec<_> = entries.into_iter().collect();
-    latest_first.sort_by_key(|(_, (used, _))| std::cmp::Reverse(*used));
+    let last_used = |entry: &Entry| used.get(entry).copied().unwrap_or(UNIX_EPOCH);
+    let mut latest_first: Vec<_> = entries(manifest).map(|(entry, blobs)| (last_used(&entry), entry, blobs)).collect();
+    latest_first.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
     let (mut kept, mut size, mut dropped) = (HashSet::new(), 0_u64, BTreeSet::new());
-    for (entry, (used, blobs)) in latest_first {
+    for (used, entry, blobs) in latest_first {
         // Mounts share packs.
         let new: Vec<BlobRef> = blobs.into_iter().filter(|blob| !kept.contains(blob)).collect();
         let larger = new.iter().fold(size, |sum, blob| sum.saturating_add(blob.size));
@@ -127,6 +135,16 @@ fn too_much(manifest: &CacheManifest, document: &Document, limits: &CacheLimits,
         }
     }
     dropped
+}
+
+/// What a cache has, and the blobs of each.
+fn entries(manifest: &CacheManifest) -> impl Iterator<Item = (Entry, Vec<BlobRef>)> {
+    let layers = manifest.layers.iter().map(|layer| (Entry::Layer(layer.diff_id), vec![layer.blob]));
+    let mounts = manifest.mounts.iter().map(|mount| {
+        let blobs = [mount.index].into_iter().chain(mount.packs.iter().copied()).collect();
+        (Entry::Mount(mount.key.clone()), blobs)
+    });
+    layers.chain(mounts)
 }
 
 fn drop_entries(manifest: &mut CacheManifest, document: &mut Document, dropped: &BTreeSet<Entry>) -> CollectedCache {

@@ -17,8 +17,9 @@ use kiln_remote::{
     Remote, RemoteError, Sent, connect,
 };
 use kiln_store::{LayerId, Store};
-use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// As many layers are compressed and sent at once.
 const PARALLEL: usize = 4;
+/// So much of a blob is copied at once.
+const BUFFER: usize = 256 << 10;
 
 /// Why a cache could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +37,10 @@ pub(super) enum CacheExportError {
     Remote(#[from] RemoteError),
     #[error("failed to pack a layer for the cache")]
     Pack(#[from] PackError),
-    #[error("failed to copy a layer from {from}")]
-    Copy { from: String, source: io::Error },
+    #[error("failed to read the cache that is there, without which its cache mounts would be lost")]
+    Old(#[source] RemoteError),
+    #[error("failed to write a copy of a blob")]
+    Copy(#[source] io::Error),
     #[error(transparent)]
     Store(#[from] kiln_store::Error),
     #[error("cancelled")]
@@ -99,7 +104,7 @@ pub(super) fn export(
     };
     events.event(Event::StepStarted { step, name, stage: None });
     let exported = remote.map_err(CacheExportError::Remote).and_then(|remote| {
-        let exporting = Exporting::new(asked, &export.options, remote.as_ref());
+        let exporting = Exporting::new(asked, &export.options, remote.as_ref())?;
         exporting.run(contents()?)?;
         let text = exporting.summary();
         events.event(Event::StepLog { step, stream: Stream::Stderr, data: text.into_bytes() });
@@ -120,18 +125,28 @@ pub(super) fn export(
 }
 
 impl<'a> Exporting<'a> {
-    fn new(asked: Asked<'a>, options: &'a ExportOptions, remote: &'a dyn Remote) -> Self {
-        // An old cache that cannot be used is replaced.
-        let old = remote.manifest().ok().flatten();
+    fn new(asked: Asked<'a>, options: &'a ExportOptions, remote: &'a dyn Remote) -> Result<Self, CacheExportError> {
+        let old = match remote.manifest() {
+            Err(error) if error.is_broken() => {
+                let message = format!("a cache that nobody can use is replaced: {}", with_causes(&error));
+                asked.events.event(Event::Warning { message, span: None });
+                None
+            }
+            old => old.map_err(CacheExportError::Old)?,
+        };
         let (layers, old_mounts) = old.map(|manifest| (manifest.layers, manifest.mounts)).unwrap_or_default();
         let old = layers.into_iter().map(|layer| (layer.diff_id, layer)).collect();
-        Self { asked, options, remote, old, old_mounts, sent: AtomicU64::new(0), present: AtomicU64::new(0) }
+        let (sent, present) = Default::default();
+        Ok(Self { asked, options, remote, old, old_mounts, sent, present })
     }
 
     fn run(&self, contents: Contents) -> Result<(), CacheExportError> {
         let layers = self.layers(contents.sources)?;
         let mounts = self.mounts(&*contents.wants_mount, &contents.other_mounts)?;
-        let document = Document::new(contents.steps, contents.selections).to_json();
+        let mut steps = contents.steps;
+        let there: HashSet<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
+        steps.retain(|step| there.contains(&step.diff_id));
+        let document = Document::new(steps, contents.selections).to_json();
         let records = BlobRef::of_bytes(&document);
         self.count(&records, self.remote.write(&records, Content::Bytes(&document))?);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -139,7 +154,7 @@ impl<'a> Exporting<'a> {
         Ok(self.remote.publish(&manifest)?)
     }
 
-    /// Makes the place have all layers, several at once.
+    /// Makes the place have all layers that can be had, several at once.
     fn layers(&self, sources: BTreeMap<Digest, Source>) -> Result<Vec<CachedLayer>, CacheExportError> {
         let sources: Vec<(Digest, Source)> = sources.into_iter().collect();
         let next = AtomicUsize::new(0);
@@ -150,7 +165,8 @@ impl<'a> Exporting<'a> {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some((diff_id, source)) = sources.get(number) else { return };
                 match self.layer(*diff_id, source) {
-                    Ok(layer) => done.lock().unwrap_or_else(PoisonError::into_inner).push((number, layer)),
+                    Ok(Some(layer)) => done.lock().unwrap_or_else(PoisonError::into_inner).push((number, layer)),
+                    Ok(None) => {}
                     Err(error) => {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                         next.store(sources.len(), Ordering::Relaxed);
@@ -172,24 +188,28 @@ impl<'a> Exporting<'a> {
         Ok(done.into_iter().map(|(_, layer)| layer).collect())
     }
 
-    /// Makes the place have one layer.
-    fn layer(&self, diff_id: Digest, source: &Source) -> Result<CachedLayer, CacheExportError> {
+    /// Makes the place have one layer. Nothing if the cache that has it does not give it, which people are told.
+    fn layer(&self, diff_id: Digest, source: &Source) -> Result<Option<CachedLayer>, CacheExportError> {
         let options = self.options;
         let fits = |layer: &&CachedLayer| {
             let wanted = options.compression.filter(|_| options.force_compression);
             wanted.is_none_or(|wanted| wanted.format.media_type() == layer.media_type)
         };
         if let Some(old) = self.old.get(&diff_id).filter(fits)
-            && self.remote.has(&old.blob)?
+            && self.remote.keep(&old.blob)?
         {
             self.count(&old.blob, Sent::Present);
-            return Ok(old.clone());
+            return Ok(Some(old.clone()));
         }
         match source {
-            Source::Import(cached, import) => {
-                self.copy(&cached.blob, import)?;
-                Ok(cached.clone())
-            }
+            Source::Import(cached, import) => match self.copy(&cached.blob, import)? {
+                Ok(()) => Ok(Some(cached.clone())),
+                Err(why) => {
+                    let message = format!("a layer from {} was left out of the cache: {why}", import.remote().name());
+                    self.asked.events.event(Event::Warning { message, span: None });
+                    Ok(None)
+                }
+            },
             Source::Store(layer) => {
                 let store = self.asked.store;
                 let compression: BlobCompression = options.compression.unwrap_or_default();
@@ -197,24 +217,37 @@ impl<'a> Exporting<'a> {
                     kiln_exporters::layer_blob(store, *layer, compression, &self.asked.cancel.flag())?;
                 let reference = BlobRef { digest: blob.digest, size: blob.size };
                 self.send(&reference, &store.blob_path(&blob.digest))?;
-                Ok(CachedLayer { diff_id, blob: reference, media_type: blob.media_type })
+                Ok(Some(CachedLayer { diff_id, blob: reference, media_type: blob.media_type }))
             }
         }
     }
 
-    /// Sends a blob that another cache has, unless the place has it.
-    pub(super) fn copy(&self, blob: &BlobRef, from: &Import) -> Result<(), CacheExportError> {
-        if self.remote.has(blob)? {
+    /// Sends a blob that another cache has, unless the place has it. Or says why that cache does not give it.
+    pub(super) fn copy(&self, blob: &BlobRef, from: &Import) -> Result<Result<(), String>, CacheExportError> {
+        if self.remote.keep(blob)? {
             self.count(blob, Sent::Present);
-            return Ok(());
+            return Ok(Ok(()));
         }
         let directory = self.asked.store.temp_dir()?;
         let path = directory.path().join("blob");
-        let mut reader = from.remote().read(blob)?;
-        std::fs::File::create_new(&path)
-            .and_then(|mut file| io::copy(&mut reader, &mut file))
-            .map_err(|source| CacheExportError::Copy { from: from.remote().name(), source })?;
-        self.send(blob, &path)
+        let mut reader = match from.remote().read(blob) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Err(with_causes(&error))),
+        };
+        let mut file = File::create_new(&path).map_err(CacheExportError::Copy)?;
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            if self.asked.cancel.is_cancelled() {
+                return Err(CacheExportError::Cancelled);
+            }
+            match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => file.write_all(&buffer[..read]).map_err(CacheExportError::Copy)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Ok(Err(with_causes(&error))),
+            }
+        }
+        self.send(blob, &path).map(Ok)
     }
 
     fn send(&self, blob: &BlobRef, path: &Path) -> Result<(), CacheExportError> {
@@ -248,9 +281,13 @@ impl EngineError {
     pub(super) fn from_cache_export(error: CacheExportError) -> Self {
         match error {
             CacheExportError::Remote(error) => from_remote(error),
+            CacheExportError::Old(ref cause) => {
+                let kind = remote_kind(cause);
+                Self::of(kind, error)
+                    .with_hint("`ignore-error=true` makes it a warning, and leaves the old cache as it is")
+            }
             CacheExportError::Pack(error) => Self::pack(error),
-            CacheExportError::Copy { .. } => Self::of(ErrorKind::Network, error),
-            CacheExportError::Store(_) => Self::of(ErrorKind::Internal, error),
+            CacheExportError::Copy(_) | CacheExportError::Store(_) => Self::of(ErrorKind::Internal, error),
             CacheExportError::Cancelled => Self::cancelled(),
         }
     }
@@ -258,11 +295,13 @@ impl EngineError {
 
 /// A cache that could not be written, or that somebody wants to read and nothing else.
 pub(super) fn from_remote(error: RemoteError) -> EngineError {
-    let kind = match &error {
+    if error.is_cancelled() { EngineError::cancelled() } else { EngineError::of(remote_kind(&error), error) }
+}
+
+fn remote_kind(error: &RemoteError) -> ErrorKind {
+    match error {
         RemoteError::Unsupported { .. } => ErrorKind::Unsupported,
         RemoteError::File { .. } | RemoteError::Manifest { .. } => ErrorKind::User,
-        error if error.is_cancelled() => return EngineError::cancelled(),
         _ => ErrorKind::Network,
-    };
-    EngineError::of(kind, error)
+    }
 }

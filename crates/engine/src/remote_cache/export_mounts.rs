@@ -4,9 +4,9 @@ use super::export::{CacheExportError, Exporting};
 use super::import::{Holdings, Import};
 use super::with_causes;
 use crate::event::Event;
-use kiln_remote::{BlobRef, CachedMount, ExportError, Limits, Memo, Sent, export_mount};
+use kiln_remote::{BlobRef, CachedMount, ExportError, Limits, Memo, Sent, export_mount, missing};
 use kiln_store::{CacheMount, CacheMountKey, MountError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A cache mount as some cache has it, which the place may lack.
 struct Carried {
     mount: CachedMount,
-    /// Nothing for the cache that is replaced: the place has its blobs.
+    /// Nothing for the cache that is replaced: its blobs are at the place, or nowhere.
     from: Option<Arc<Import>>,
 }
 
@@ -40,33 +40,26 @@ impl Exporting<'_> {
                 mounts.push(mount);
             }
         }
-        for carried in carried.into_values() {
-            if let Some(import) = &carried.from {
-                self.carry(&carried.mount, import)?;
-            } else {
-                blobs(&carried.mount).for_each(|blob| self.count(blob, Sent::Present));
-            }
-            mounts.push(carried.mount);
+        for candidates in carried.into_values() {
+            mounts.extend(self.carry(candidates)?);
         }
         mounts.sort_by(|one, other| one.key.cmp(&other.key));
         Ok(mounts)
     }
 
-    /// What other caches have of the wanted mounts: first the one that is replaced, then the others.
+    /// What other caches have of the wanted mounts, by their keys: first the one that is replaced, then the others.
     fn carried(
         &self,
         wanted: &dyn Fn(&str) -> bool,
         others: &[(Arc<Import>, Arc<Holdings>)],
-    ) -> BTreeMap<String, Carried> {
-        let mut carried = BTreeMap::new();
-        for mount in self.old_mounts.iter().filter(|mount| wanted(&mount.key)) {
-            carried.entry(mount.key.clone()).or_insert_with(|| Carried { mount: mount.clone(), from: None });
-        }
-        for (import, holdings) in others {
-            for mount in holdings.mounts.iter().filter(|mount| wanted(&mount.key)) {
-                let from = || Carried { mount: mount.clone(), from: Some(Arc::clone(import)) };
-                carried.entry(mount.key.clone()).or_insert_with(from);
-            }
+    ) -> BTreeMap<String, Vec<Carried>> {
+        let old = self.old_mounts.iter().map(|mount| (mount, None));
+        let others =
+            others.iter().flat_map(|(import, holdings)| holdings.mounts.iter().map(move |mount| (mount, Some(import))));
+        let mut carried: BTreeMap<String, Vec<Carried>> = BTreeMap::new();
+        for (mount, from) in old.chain(others).filter(|(mount, _)| wanted(&mount.key)) {
+            let candidate = Carried { mount: mount.clone(), from: from.map(Arc::clone) };
+            carried.entry(mount.key.clone()).or_default().push(candidate);
         }
         carried
     }
@@ -132,12 +125,36 @@ impl Exporting<'_> {
         self.asked.events.event(Event::Warning { message, span: None });
     }
 
-    /// Makes the place have what another cache has of a mount.
-    fn carry(&self, mount: &CachedMount, from: &Import) -> Result<(), CacheExportError> {
-        blobs(mount).try_for_each(|blob| self.copy(blob, from))
+    /// Makes the place have what the first of these caches has of a mount that has all of it. Nothing if none has, which people are told.
+    fn carry(&self, candidates: Vec<Carried>) -> Result<Option<CachedMount>, CacheExportError> {
+        let mut whys = Vec::new();
+        for Carried { mount, from } in candidates {
+            let blobs: Vec<BlobRef> = [mount.index].into_iter().chain(mount.packs.iter().copied()).collect();
+            let missing: HashSet<BlobRef> =
+                missing(self.remote, &blobs, &self.asked.cancel.flag())?.into_iter().collect();
+            blobs.iter().filter(|blob| !missing.contains(blob)).for_each(|blob| self.count(blob, Sent::Present));
+            match self.fetch(&missing, from.as_deref())? {
+                Ok(()) => return Ok(Some(mount)),
+                Err(why) => whys.push((mount.key, why)),
+            }
+        }
+        for (key, why) in whys {
+            let message = format!("the cache mount `{key}` was left out of the cache: {why}");
+            self.asked.events.event(Event::Warning { message, span: None });
+        }
+        Ok(None)
     }
-}
 
-fn blobs(mount: &CachedMount) -> impl Iterator<Item = &BlobRef> {
-    std::iter::once(&mount.index).chain(&mount.packs)
+    /// Makes the place have blobs of another cache, or says why it does not give them.
+    fn fetch(&self, missing: &HashSet<BlobRef>, from: Option<&Import>) -> Result<Result<(), String>, CacheExportError> {
+        for blob in missing {
+            let Some(from) = from else {
+                return Ok(Err(format!("{} has lost blob `{}`", self.remote.name(), blob.digest)));
+            };
+            if let Err(why) = self.copy(blob, from)? {
+                return Ok(Err(why));
+            }
+        }
+        Ok(Ok(()))
+    }
 }

@@ -46,7 +46,8 @@ use crate::event::{Event, Stream};
 use document::RemoteStep;
 use import::{Holdings, Import, ImportError};
 use kiln_digest::{CacheKey, ContentDigest, Digest};
-use kiln_remote::{Access, CacheImport, connect};
+use kiln_registry::Repository;
+use kiln_remote::{Access, BlobRef, CacheImport, connect};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +56,7 @@ use std::time::Instant;
 /// The caches that a build may look in, however often it begins again.
 pub(crate) struct RemoteCaches {
     imports: Vec<Arc<Import>>,
-    /// Diff ids of layers that cannot be had.
+    /// Blobs that cannot be had, or are not what they should be.
     lost: Mutex<HashSet<Digest>>,
     pub(crate) access: Access,
     _forward: HookGuard,
@@ -75,13 +76,19 @@ impl RemoteCaches {
         Self { imports: reading, lost: Mutex::default(), access, _forward: forward }
     }
 
-    /// Counts no more on a layer.
-    pub(crate) fn lose(&self, diff_id: Digest) {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(diff_id);
+    /// Counts no more on a blob.
+    fn lose(&self, blob: &BlobRef) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
     }
 
-    fn is_lost(&self, diff_id: &Digest) -> bool {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(diff_id)
+    fn is_lost(&self, blob: &BlobRef) -> bool {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(&blob.digest)
+    }
+
+    /// What an export needs to reach caches, which counts on nothing that is lost.
+    fn access_to_export(&self, pushed: &[Repository]) -> Access {
+        let broken = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Access { pushed: pushed.to_vec(), broken, ..self.access.clone() }
     }
 }
 
@@ -90,7 +97,7 @@ fn access(engine: &Engine, cancel: &CancelToken) -> (Access, HookGuard) {
     let stop = Arc::new(AtomicBool::new(false));
     let to_stop = Arc::clone(&stop);
     let forward = cancel.on_cancel(move || to_stop.store(true, Ordering::SeqCst));
-    (Access { client: engine.client().clone(), stop, pushed: Vec::new() }, forward)
+    (Access { client: engine.client().clone(), stop, pushed: Vec::new(), broken: HashSet::new() }, forward)
 }
 
 impl Drop for RemoteCaches {
@@ -106,7 +113,8 @@ impl Build<'_> {
         self.remote_caches.imports.iter().find_map(|import| {
             let holdings = self.holdings(import)?;
             let step = holdings.steps.get(key).filter(|step| fits(step))?;
-            let layer = holdings.layers.get(&step.diff_id).filter(|_| !self.remote_caches.is_lost(&step.diff_id))?;
+            let layer = holdings.layers.get(&step.diff_id);
+            let layer = layer.filter(|layer| !self.remote_caches.is_lost(&layer.blob))?;
             Some(AwayLayer::new(step.clone(), layer.clone(), Arc::clone(import)))
         })
     }

@@ -10,7 +10,7 @@ use crate::build::Build;
 use crate::event::{Event, Stream};
 use crate::ops::exec::cache_key;
 use kiln_graph::{CachePurpose, Exec, MountKind, Op, VertexId};
-use kiln_remote::{CachedMount, ImportError, Imported, Memo, import_mount};
+use kiln_remote::{CachedMount, ImportError, Imported, Limits, Memo, import_mount};
 use kiln_store::{CacheMountKey, Store, TempDir};
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -99,7 +99,7 @@ impl Fetched {
         let directory = store.temp_dir()?;
         let files = directory.path().join("fs");
         std::fs::create_dir(&files).map_err(FetchError::Make)?;
-        let imported = import_mount(&mount.index, &files, import.remote(), stop)?;
+        let imported = import_mount(&mount.index, &files, Limits::MAX_SIZE, import.remote(), stop)?;
         Ok(Self { directory, imported })
     }
 
@@ -199,6 +199,11 @@ impl Build<'_> {
                 Some(fetched)
             }
             State::Failed(error) if !self.cancel.is_cancelled() => {
+                if let FetchError::Import(error) = &error
+                    && let Some(blob) = error.blob()
+                {
+                    self.remote_caches.lose(blob);
+                }
                 let message = format!("the cache mount `{key}` from {place} cannot be used: {}", with_causes(&error));
                 self.events.event(Event::Warning { message, span: None });
                 None

@@ -68,7 +68,7 @@ pub(crate) fn export(
     targets: &[VertexId],
     pushed: &[Repository],
 ) -> Result<(), EngineError> {
-    let access = Access { pushed: pushed.to_vec(), ..build.remote_caches.access.clone() };
+    let access = build.remote_caches.access_to_export(pushed);
     for export in exports.iter().filter(|export| export.location != CacheLocation::Inline) {
         let asked = Asked {
             store: build.engine.store(),

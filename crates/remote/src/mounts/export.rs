@@ -10,14 +10,16 @@
 use super::chunk::{Chunk, Cutter};
 use super::go::{self, BuildCaches};
 use super::index::Index;
+use super::known::KnownChunks;
 use super::listing::{Encoder, Item, MAX_ITEMS, MAX_LISTING, MAX_NAMES, MAX_SIZE, What, bytes_path};
 use super::memo::{KnownFile, KnownPack, Memo, MemoWriter, PackContent, Stat};
+use super::pack;
 use super::packing::{Packing, send_packs};
 use super::walk::{Seen, attributes, walk};
-use super::{known::KnownChunks, parallel};
 use crate::blob::{BlobRef, Content, Sent};
 use crate::error::RemoteError;
-use crate::transport::Blobs;
+use crate::parallel;
+use crate::transport::{Blobs, missing};
 use kiln_layer::{Directory, Entry, Kind, Stoppable, Time, Tree, TreeError};
 use std::collections::HashSet;
 use std::fs::{File, Metadata};
@@ -37,10 +39,15 @@ pub struct Limits {
     pub max_size: Option<u64>,
 }
 
+impl Limits {
+    /// Most bytes of a cache mount, where nobody says otherwise: 16 GiB.
+    pub const MAX_SIZE: u64 = 16 << 30;
+}
+
 impl Default for Limits {
-    /// 14 days, 16 GiB.
+    /// 14 days, [`Limits::MAX_SIZE`].
     fn default() -> Self {
-        Self { max_age: Some(Duration::from_secs(14 * 24 * 60 * 60)), max_size: Some(16 << 30) }
+        Self { max_age: Some(Duration::from_secs(14 * 24 * 60 * 60)), max_size: Some(Self::MAX_SIZE) }
     }
 }
 
@@ -122,7 +129,7 @@ pub fn export_mount(
     let (of_listings, of_files) =
         present(packs, blobs, stop)?.into_iter().partition(|pack| pack.content == PackContent::Listing);
     let ((listing, mut packs), sent) = send_packs(blobs, stop, |packing| {
-        let mut packs = read_files(&mut files, &directory, &go, KnownChunks::new(of_files), packing, stop)?;
+        let mut packs = read_files(&mut files, &directory, &go, KnownChunks::new(of_files), (packing, blobs), stop)?;
         drop_dangling(&mut files);
         let mut known = KnownChunks::new(of_listings);
         let listing = pack_listing(&files, &mut known, packing)?;
@@ -224,10 +231,11 @@ fn select(files: &mut Vec<Candidate>, limits: &Limits, go: &BuildCaches) -> Resu
     if files.len() > MAX_ITEMS || names > MAX_NAMES { Err(ExportError::TooMany) } else { Ok(()) }
 }
 
-/// The packs that are at the place.
+/// The packs that are at the place, and stay there until the export is over.
 fn present(mut packs: Vec<KnownPack>, blobs: &dyn Blobs, stop: &AtomicBool) -> Result<Vec<KnownPack>, ExportError> {
-    let mut there = parallel::map(&packs, stop, |pack| blobs.has(&pack.blob))?.into_iter();
-    packs.retain(|_| there.next().unwrap_or(false));
+    let wanted: Vec<BlobRef> = packs.iter().map(|pack| pack.blob).collect();
+    let missing: HashSet<BlobRef> = missing(blobs, &wanted, stop)?.into_iter().collect();
+    packs.retain(|pack| !missing.contains(&pack.blob));
     Ok(packs)
 }
 
@@ -238,7 +246,7 @@ fn read_files(
     tree: &Directory,
     go: &BuildCaches,
     mut known: KnownChunks,
-    packing: &mut Packing<'_>,
+    (packing, blobs): (&mut Packing<'_>, &dyn Blobs),
     stop: &AtomicBool,
 ) -> Result<Vec<KnownPack>, ExportError> {
     let mut reading = Reading { tree, go, known: &mut known, packing, cutter: Cutter::of_files(), stop };
@@ -246,7 +254,18 @@ fn read_files(
     if reading.known.give_up_sparse() {
         reading.read_all(files)?;
     }
+    while reading.known.give_up_false(|packs| verify(packs, blobs, stop))? {
+        reading.read_all(files)?;
+    }
     Ok(known.in_use())
+}
+
+/// Which packs hold what they say. Whatever is wrong with the others, they are not counted on.
+fn verify(packs: &[&KnownPack], blobs: &dyn Blobs, stop: &AtomicBool) -> Result<Vec<bool>, ExportError> {
+    let verified = parallel::map(packs, parallel::cores(), stop, |pack| {
+        Ok(blobs.read(&pack.blob).is_ok_and(|blob| pack::verify(blob, &pack.chunks).is_ok()))
+    });
+    if stop.load(Ordering::Relaxed) { Err(ExportError::Cancelled) } else { verified }
 }
 
 /// Reading files into packs.

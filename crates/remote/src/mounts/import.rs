@@ -9,11 +9,11 @@ use super::go::BuildCaches;
 use super::index::{Index, IndexError};
 use super::listing::{self, Item, ListingError, What};
 use super::memo::{KnownFile, KnownPack, Memo, MemoWriter, PackContent};
-use super::pack::{PackError, PackReader};
-use super::parallel;
+use super::pack::{Allowance, PackError, PackReader};
 use super::unpack::{UnpackError, Unpacking};
 use super::walk::walk;
 use crate::blob::BlobRef;
+use crate::parallel;
 use crate::transport::Blobs;
 use kiln_digest::ContentDigest;
 use kiln_layer::{Directory, TreeError};
@@ -63,6 +63,14 @@ pub enum ImportError {
         /// What is wrong with it.
         source: PackError,
     },
+    /// It has more bytes than whoever imports wants, or than there is room for.
+    #[error("it has {size} bytes, and there is room for {room}")]
+    TooLarge {
+        /// What its index says.
+        size: u64,
+        /// What it may have.
+        room: u64,
+    },
     /// No pack has a chunk that is needed.
     #[error("no pack of index `{}` has chunk {chunk}", index.digest)]
     Missing {
@@ -82,24 +90,41 @@ pub enum ImportError {
     Cancelled,
 }
 
+impl ImportError {
+    /// The blob that does not hold what it should, or is not there.
+    pub fn blob(&self) -> Option<&BlobRef> {
+        match self {
+            Self::Index { index, .. } | Self::Listing { index, .. } | Self::Missing { index, .. } => Some(index),
+            Self::Pack { pack, .. } => Some(pack),
+            Self::TooLarge { .. } | Self::Unpack(_) | Self::Tree(_) | Self::Cancelled => None,
+        }
+    }
+}
+
 /// So many packs are on their way at once: two for each core, because some of them wait for the network.
 fn fetches() -> usize {
     (parallel::cores() * 2).min(8)
 }
 
-/// Imports a cache mount into the directory `into`, which is empty and in which nobody else works; its own owner, mode and times are left
-/// alone.
+/// Imports a cache mount of at most `most` bytes into the directory `into`, which is empty and in which nobody else works; its own owner,
+/// mode and times are left alone.
 ///
 /// # Errors
 /// [`ImportError`]. The caller then removes what is in `into`.
 pub fn import_mount(
     index: &BlobRef,
     into: &Path,
+    most: u64,
     blobs: &dyn Blobs,
     stop: &AtomicBool,
 ) -> Result<Imported, ImportError> {
     let packs = Index::fetch(blobs, index).map_err(|source| ImportError::Index { index: *index, source })?;
-    let mut fetching = Fetching { index: *index, blobs, stop, known: Mutex::default() };
+    let room = room(into).min(most);
+    if packs.size > room {
+        return Err(ImportError::TooLarge { size: packs.size, room });
+    }
+    let allowance = Allowance::of(packs.size);
+    let mut fetching = Fetching { index: *index, blobs, stop, allowance, known: Mutex::default() };
     let items = fetching.listing(&packs)?;
     let go = BuildCaches::find(&items);
     let unpacking = Unpacking::start(into, &items, &go)?;
@@ -120,10 +145,17 @@ pub fn import_mount(
     Ok(Imported { memo: remember(into, items, known, stop)?, files, size, fetched })
 }
 
+/// The bytes that a disk has left.
+fn room(directory: &Path) -> u64 {
+    // Who cannot be told finds out by writing.
+    rustix::fs::statvfs(directory).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 struct Fetching<'a> {
     index: BlobRef,
     blobs: &'a dyn Blobs,
     stop: &'a AtomicBool,
+    allowance: Allowance,
     /// The packs that were read.
     known: Mutex<Vec<KnownPack>>,
 }
@@ -153,7 +185,13 @@ impl Fetching<'_> {
         })?;
         let (listing, places) = filled.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.require(places.into_keys().next())?;
-        listing::decode(&listing).map_err(|source| ImportError::Listing { index: self.index, source })
+        let unusable = |source| ImportError::Listing { index: self.index, source };
+        let items = listing::decode(&listing).map_err(unusable)?;
+        let size: u64 = items.iter().map(Item::size).sum();
+        if (items.len() as u64, size) != (index.files, index.size) {
+            return Err(unusable(ListingError::Sum));
+        }
+        Ok(items)
     }
 
     /// Fetches packs, and gives the chunks that are wanted to sinks, of which each thread makes one.
@@ -172,13 +210,14 @@ impl Fetching<'_> {
                 let bytes = self.blobs.read(blob).map_err(|error| failed(io::Error::other(error).into()))?;
                 let mut reader = PackReader::new(bytes).map_err(failed)?;
                 let chunks = reader.table().to_vec();
+                self.allowance.take(&chunks).map_err(failed)?;
                 while let Some((chunk, bytes)) = reader.next(wanted).map_err(failed)? {
                     if self.stop.load(Ordering::Relaxed) {
                         return Err(ImportError::Cancelled);
                     }
                     sink(chunk, bytes)?;
                 }
-                let pack = KnownPack { blob: *blob, content, chunks };
+                let pack = KnownPack { blob: *blob, content, chunks, on_hearsay: false };
                 self.known.lock().unwrap_or_else(PoisonError::into_inner).push(pack);
                 Ok(())
             }

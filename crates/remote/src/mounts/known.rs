@@ -63,7 +63,7 @@ impl KnownChunks {
 
     /// Forgets the packs that are in use by less than half, or small and one of many, and says whether there were any.
     pub(crate) fn give_up_sparse(&mut self) -> bool {
-        let size = |pack: &KnownPack| -> u64 { pack.chunks.iter().map(|chunk| u64::from(chunk.size)).sum() };
+        let size = |pack: &KnownPack| pack::size(&pack.chunks);
         let in_use = || self.packs.iter().zip(&self.used).filter(|(_, used)| **used > 0);
         let many_small = in_use().filter(|(pack, _)| pack::is_small(size(pack))).count() > MOST_SMALL;
         let sparse: Vec<bool> = self
@@ -75,14 +75,34 @@ impl KnownChunks {
                 used > 0 && (used * 2 < size || (many_small && pack::is_small(size)))
             })
             .collect();
-        if !sparse.contains(&true) {
+        self.forget(&sparse)
+    }
+
+    /// Has `verify` look at the packs that have something in use and are known on hearsay. Forgets those of which it says no, and says
+    /// whether there were any.
+    pub(crate) fn give_up_false<E>(
+        &mut self,
+        verify: impl FnOnce(&[&KnownPack]) -> Result<Vec<bool>, E>,
+    ) -> Result<bool, E> {
+        let doubtful: Vec<usize> =
+            (0..self.packs.len()).filter(|&at| self.used[at] > 0 && self.packs[at].on_hearsay).collect();
+        let verified = verify(&doubtful.iter().map(|&at| &self.packs[at]).collect::<Vec<_>>())?;
+        let mut wrong = vec![false; self.packs.len()];
+        for (at, verified) in doubtful.into_iter().zip(verified) {
+            self.packs[at].on_hearsay = !verified;
+            wrong[at] = !verified;
+        }
+        Ok(self.forget(&wrong))
+    }
+
+    /// Forgets packs, by their numbers, and says whether there were any.
+    fn forget(&mut self, packs: &[bool]) -> bool {
+        if !packs.contains(&true) {
             return false;
         }
-        self.places.retain(|_, place| place.pack.is_none_or(|pack| !sparse[pack as usize]));
-        for (used, sparse) in self.used.iter_mut().zip(sparse) {
-            if sparse {
-                *used = 0;
-            }
+        self.places.retain(|_, place| place.pack.is_none_or(|pack| !packs[pack as usize]));
+        for (used, _) in self.used.iter_mut().zip(packs).filter(|(_, forgotten)| **forgotten) {
+            *used = 0;
         }
         true
     }
@@ -105,7 +125,8 @@ mod tests {
 
     fn pack(numbers: std::ops::Range<u32>, size: u32) -> KnownPack {
         let chunks = numbers.clone().map(|number| chunk(number, size)).collect();
-        KnownPack { blob: BlobRef::of_bytes(&numbers.start.to_le_bytes()), content: PackContent::Files, chunks }
+        let blob = BlobRef::of_bytes(&numbers.start.to_le_bytes());
+        KnownPack { blob, content: PackContent::Files, chunks, on_hearsay: false }
     }
 
     #[test]

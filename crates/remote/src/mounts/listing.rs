@@ -71,6 +71,9 @@ pub enum ListingError {
     /// An item that says something impossible of itself.
     #[error("item `{}` cannot be", .0.display())]
     Item(PathBuf),
+    /// Its files are not as many, or not as large, as the index says.
+    #[error("it lists other files than its index says")]
+    Sum,
     /// More than a cache mount may hold.
     #[error("it lists more than a cache mount may hold")]
     TooLarge,

@@ -9,9 +9,9 @@
 use super::chunk::Chunk;
 use super::index::{Index, IndexError};
 use super::listing::{PathReader, PathWriter, Xattr};
-use super::pack::{PackError, read_table};
-use super::parallel;
+use super::pack::{Allowance, PackError, read_table};
 use crate::blob::BlobRef;
+use crate::parallel;
 use crate::transport::Blobs;
 use kiln_digest::ContentDigest;
 use kiln_layer::{Entry, Time};
@@ -37,6 +37,9 @@ pub(crate) struct KnownPack {
     pub(crate) blob: BlobRef,
     pub(crate) content: PackContent,
     pub(crate) chunks: Vec<Chunk>,
+    /// Whether the chunks are what its table says, and nobody has looked. An export does before it counts on them.
+    #[serde(skip)]
+    pub(crate) on_hearsay: bool,
 }
 
 /// What a pack's chunks are parts of.
@@ -134,7 +137,8 @@ impl Memo {
     }
 
     /// Learns which packs another cache mount has, of another branch or project, so that an export to the same place sends nothing of
-    /// them again. Only the beginning of each pack is fetched.
+    /// them again. Only the beginning of each pack is fetched; the export fetches those that it has a use for, to see whether they
+    /// hold what they say. Listings are small, and of little use to another machine.
     ///
     /// # Errors
     /// [`LearnError`]; nothing is learned then.
@@ -142,13 +146,15 @@ impl Memo {
         let source = |source| LearnError::Index { index: *index, source };
         let found = Index::fetch(blobs, index).map_err(source)?;
         let known: HashSet<BlobRef> = self.packs.iter().map(|pack| pack.blob).collect();
-        let listings = found.listing_packs.iter().map(|blob| (*blob, PackContent::Listing));
-        let files = found.packs.iter().map(|blob| (*blob, PackContent::Files));
-        let new: Vec<_> = listings.chain(files).filter(|(blob, _)| !known.contains(blob)).collect();
-        let tables = parallel::map(&new, stop, |(blob, content)| {
-            let table = || read_table(&mut blobs.read(blob).map_err(std::io::Error::other)?);
+        let new: Vec<BlobRef> = found.packs.iter().filter(|blob| !known.contains(blob)).copied().collect();
+        let allowance = Allowance::of(found.size);
+        let tables = parallel::map(&new, parallel::REQUESTS, stop, |blob| {
+            let table = || {
+                let table = read_table(&mut blobs.read(blob).map_err(std::io::Error::other)?)?;
+                allowance.take(&table).map(|()| table)
+            };
             let chunks = table().map_err(|source| LearnError::Pack { pack: *blob, source })?;
-            Ok(KnownPack { blob: *blob, content: *content, chunks })
+            Ok(KnownPack { blob: *blob, content: PackContent::Files, chunks, on_hearsay: true })
         })?;
         self.packs.extend(tables);
         Ok(())
@@ -233,7 +239,8 @@ mod tests {
             writer.add(Path::new(path), file(size as u64));
         }
         let chunks = vec![Chunk::of(b"kiln")];
-        writer.finish(vec![KnownPack { blob: BlobRef::of_bytes(b"p"), content: PackContent::Files, chunks }])
+        let blob = BlobRef::of_bytes(b"p");
+        writer.finish(vec![KnownPack { blob, content: PackContent::Files, chunks, on_hearsay: false }])
     }
 
     #[test]

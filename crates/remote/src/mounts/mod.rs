@@ -26,7 +26,6 @@ mod listing;
 mod memo;
 mod pack;
 mod packing;
-mod parallel;
 mod unpack;
 mod walk;
 

@@ -11,9 +11,11 @@
 //! bounded before anything is allocated, and each chunk is hashed before anybody gets it.
 
 use super::chunk::{Chunk, MAX_CHUNK};
+use super::listing::MAX_LISTING;
 use crate::blob::BlobRef;
 use kiln_digest::ContentDigest;
 use std::io::{self, BufReader, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 use zstd::stream::read::Decoder;
 
 const MAGIC: &[u8; 8] = b"kilnpck1";
@@ -24,7 +26,16 @@ const MIN_PACK: usize = 1 << 20;
 const GAP: usize = 2 << 20;
 /// It never has more.
 const MAX_PACK: usize = 6 << 20;
-const MAX_TABLE: u32 = 16 << 20;
+/// Nor more chunks, however small they are.
+const MAX_CHUNKS: usize = 128 << 10;
+/// A chunk has at most 35 bytes in the table.
+const MAX_TABLE: u32 = 5 << 20;
+/// Most chunks that all packs of a cache mount have, which are in memory together.
+const MAX_ALL_CHUNKS: u64 = 4 << 20;
+/// Of a pack that is kept at least half is in use: all packs have at most twice the bytes of the files and of the listing, and so no more
+/// than so many times those of the files, or than this.
+const MAX_SURPLUS: u64 = 4;
+const MIN_ALLOWANCE: u64 = 4 * MAX_LISTING;
 /// zstd's own default: most of the ratio that more time would give.
 const LEVEL: i32 = 3;
 /// Larger windows than these would let a small blob ask for much memory.
@@ -65,7 +76,7 @@ impl PackBuilder {
     pub(crate) fn add(&mut self, chunk: Chunk, bytes: &[u8]) -> bool {
         self.chunks.push(chunk);
         self.bytes.extend_from_slice(bytes);
-        let full = self.bytes.len() + MAX_CHUNK > MAX_PACK;
+        let full = self.bytes.len() + MAX_CHUNK > MAX_PACK || self.chunks.len() == MAX_CHUNKS;
         full || (self.bytes.len() >= MIN_PACK && ends_pack(&chunk))
     }
 
@@ -122,10 +133,11 @@ impl<R: Read> PackReader<R> {
         for chunk in self.chunks.by_ref() {
             self.buffer.resize(chunk.size as usize, 0);
             self.body.read_exact(&mut self.buffer)?;
+            // Also where nobody wants it: what the table says is remembered.
+            if ContentDigest::of_bytes(&self.buffer) != chunk.id {
+                return Err(PackError::Chunk(chunk.id));
+            }
             if wanted(&chunk) {
-                if ContentDigest::of_bytes(&self.buffer) != chunk.id {
-                    return Err(PackError::Chunk(chunk.id));
-                }
                 return Ok(Some((chunk, &self.buffer)));
             }
         }
@@ -154,9 +166,46 @@ pub(crate) fn read_table(blob: &mut impl Read) -> Result<Vec<Chunk>, PackError> 
     let mut table = Vec::new();
     blob.take(length.into()).read_to_end(&mut table)?;
     let chunks: Vec<Chunk> = postcard::from_bytes(&table)?;
-    let size: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
     let plausible = chunks.iter().all(|chunk| (1..=MAX_CHUNK).contains(&(chunk.size as usize)));
-    if plausible && size <= MAX_PACK as u64 { Ok(chunks) } else { Err(PackError::Bounds) }
+    let bounded = chunks.len() <= MAX_CHUNKS && size(&chunks) <= MAX_PACK as u64;
+    if plausible && bounded { Ok(chunks) } else { Err(PackError::Bounds) }
+}
+
+/// Reads a whole pack, of which `chunks` is the table.
+pub(crate) fn verify(blob: impl Read, chunks: &[Chunk]) -> Result<(), PackError> {
+    let mut reader = PackReader::new(blob)?;
+    if reader.table() != chunks {
+        return Err(PackError::Bounds);
+    }
+    reader.next(|_| false).map(drop)
+}
+
+/// The bytes of chunks.
+pub(crate) fn size(chunks: &[Chunk]) -> u64 {
+    chunks.iter().map(|chunk| u64::from(chunk.size)).sum()
+}
+
+/// What all packs of one cache mount may have together, whatever each of them says: a few bytes can say that they are many.
+pub(crate) struct Allowance {
+    chunks: AtomicU64,
+    bytes: AtomicU64,
+    most_bytes: u64,
+}
+
+impl Allowance {
+    /// For files of `size` bytes.
+    pub(crate) fn of(size: u64) -> Self {
+        let most_bytes = size.saturating_mul(MAX_SURPLUS).max(MIN_ALLOWANCE);
+        Self { chunks: AtomicU64::new(0), bytes: AtomicU64::new(0), most_bytes }
+    }
+
+    /// Counts the chunks of another pack.
+    pub(crate) fn take(&self, table: &[Chunk]) -> Result<(), PackError> {
+        let (new_chunks, new_bytes) = (table.len() as u64, size(table));
+        let chunks = self.chunks.fetch_add(new_chunks, Ordering::Relaxed) + new_chunks;
+        let bytes = self.bytes.fetch_add(new_bytes, Ordering::Relaxed) + new_bytes;
+        if chunks <= MAX_ALL_CHUNKS && bytes <= self.most_bytes { Ok(()) } else { Err(PackError::Bounds) }
+    }
 }
 
 /// A blob is larger than this only if it is no pack of kiln's.
@@ -221,12 +270,48 @@ mod tests {
         assert_eq!(read(&blob).unwrap().len(), 0);
         let of = |size, count| vec![Chunk { id: ContentDigest::of_bytes(b""), size }; count];
         for table in [of(0, 1), of(MAX_CHUNK as u32 + 1, 1), of(MAX_CHUNK as u32, 25), of(u32::MAX, 3)] {
-            let table = postcard::to_stdvec(&table).unwrap();
-            let blob = [&MAGIC[..], &(table.len() as u32).to_le_bytes(), &table].concat();
-            assert!(matches!(read(&blob), Err(PackError::Bounds)));
+            assert!(matches!(read(&table_of(&table)), Err(PackError::Bounds)));
         }
         let blob = [&MAGIC[..], &u32::MAX.to_le_bytes(), b"1"].concat();
         assert!(matches!(read(&blob), Err(PackError::Bounds)));
+        let many = of(1, MAX_CHUNKS + 1);
+        assert!(read_table(&mut &table_of(&many[1..])[..]).is_ok());
+        assert!(matches!(read_table(&mut &table_of(&many)[..]), Err(PackError::Bounds)));
+        let mut builder = PackBuilder::default();
+        assert!(many[2..].iter().all(|chunk| !builder.add(*chunk, b"")), "small chunks alone end no pack");
+        assert!(builder.add(many[0], b""), "but very many do");
+    }
+
+    /// A pack of which only the table is right.
+    fn table_of(chunks: &[Chunk]) -> Vec<u8> {
+        let table = postcard::to_stdvec(chunks).unwrap();
+        [&MAGIC[..], &(table.len() as u32).to_le_bytes(), &table].concat()
+    }
+
+    #[test]
+    fn all_packs_together_are_bounded() {
+        let table =
+            |size: usize, count: usize| vec![Chunk { id: ContentDigest::of_bytes(b""), size: size as u32 }; count];
+        let whole = table(MAX_CHUNK, MAX_PACK / MAX_CHUNK);
+        let taken =
+            |allowance: Allowance, table: &[Chunk]| (0..1000).take_while(|_| allowance.take(table).is_ok()).count();
+        let one = size(&whole);
+        assert_eq!(taken(Allowance::of(0), &whole) as u64, MIN_ALLOWANCE / one);
+        assert_eq!(taken(Allowance::of(1 << 30), &whole) as u64, (4 << 30) / one);
+        assert_eq!(taken(Allowance::of(u64::MAX), &table(1, MAX_CHUNKS)) as u64, MAX_ALL_CHUNKS / MAX_CHUNKS as u64);
+    }
+
+    #[test]
+    fn a_table_that_lies_of_a_chunk_nobody_wants_is_refused() {
+        let mut builder = PackBuilder::default();
+        builder.add(Chunk::of(b"kiln"), b"kilm");
+        let (chunks, blob) = builder.encode().unwrap();
+        let mut reader = PackReader::new(&blob[..]).unwrap();
+        assert!(matches!(reader.next(|_| false), Err(PackError::Chunk(_))));
+        assert!(verify(&blob[..], &chunks).is_err());
+        let (chunks, blob) = pack(&[b"kiln".to_vec(), b"other".to_vec()]);
+        assert!(verify(&blob[..], &chunks).is_ok());
+        assert!(verify(&blob[..], &chunks[..1]).is_err());
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::chunk::Chunk;
 use super::export::ExportError;
 use super::memo::{KnownPack, PackContent};
 use super::pack::PackBuilder;
-use super::parallel;
 use crate::blob::{BlobRef, Content, Sent};
+use crate::parallel;
 use crate::transport::Blobs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -128,6 +128,6 @@ fn send_all(
         let (chunks, bytes) = builder.encode().map_err(ExportError::Pack)?;
         let blob = BlobRef::of_bytes(&bytes);
         let sent = blobs.write(&blob, Content::Bytes(&bytes))?;
-        done.push((number, SentPack { pack: KnownPack { blob, content, chunks }, sent }));
+        done.push((number, SentPack { pack: KnownPack { blob, content, chunks, on_hearsay: false }, sent }));
     }
 }

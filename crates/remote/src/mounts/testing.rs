@@ -16,7 +16,7 @@ pub(crate) struct Memory {
 }
 
 impl Blobs for Memory {
-    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+    fn keep(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
         Ok(self.blobs.lock().unwrap().contains_key(&blob.digest))
     }
 

@@ -34,7 +34,7 @@ fn export(tree: &TempDir, memo: &Memo, blobs: &Memory) -> Exported {
 
 fn import(index: &BlobRef, blobs: &Memory) -> (TempDir, Imported) {
     let into = directory();
-    let imported = import_mount(index, into.path(), blobs, &GOING).unwrap();
+    let imported = import_mount(index, into.path(), u64::MAX, blobs, &GOING).unwrap();
     (into, imported)
 }
 
@@ -119,7 +119,7 @@ fn everything_comes_back_but_sockets_and_pipes() {
     assert_eq!(listing(into.path()), expected);
     assert_eq!((exported.files, exported.left_out, imported.files), (expected.len() as u64, 0, expected.len() as u64));
     assert_eq!((exported.size, exported.sent, exported.total), (imported.size, exported.total, imported.fetched));
-    assert!(exported.packs.iter().all(|pack| blobs.has(pack).unwrap()));
+    assert!(exported.packs.iter().all(|pack| blobs.keep(pack).unwrap()));
 }
 
 #[test]
@@ -339,7 +339,8 @@ fn forge(items: &[Item], contents: &[&[u8]], blobs: &Memory) -> BlobRef {
     let mut listing = Vec::new();
     Encoder::new(items.iter()).read_to_end(&mut listing).unwrap();
     let packs = vec![pack(contents), pack(contents)];
-    put(Index::new((0, 0), vec![Chunk::of(&listing)], vec![pack(&[&listing])], packs).encode())
+    let sum = (items.len() as u64, items.iter().map(Item::size).sum());
+    put(Index::new(sum, vec![Chunk::of(&listing)], vec![pack(&[&listing])], packs).encode())
 }
 
 fn file(path: &str, chunks: &[Chunk]) -> Item {
@@ -354,7 +355,7 @@ fn caches_that_lie_are_refused() {
         let around = directory();
         let into = around.path().join("into");
         fs::create_dir(&into).unwrap();
-        let result = import_mount(index, &into, &blobs, &GOING);
+        let result = import_mount(index, &into, u64::MAX, &blobs, &GOING);
         assert_eq!(fs::read_dir(around.path()).unwrap().count(), 1, "something escaped");
         result
     };
@@ -378,7 +379,70 @@ fn caches_that_lie_are_refused() {
         blobs.blobs.lock().unwrap().insert(pack.digest, bytes);
     }
     let stop = AtomicBool::new(true);
-    assert!(matches!(import_mount(&whole, directory().path(), &blobs, &stop), Err(ImportError::Cancelled)));
+    assert!(matches!(import_mount(&whole, directory().path(), u64::MAX, &blobs, &stop), Err(ImportError::Cancelled)));
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_it_is_fetched() {
+    let blobs = Memory::default();
+    // A few bytes that say that they are many.
+    let large = Chunk::of(&vec![0; 200_000]);
+    let bomb = forge(&[file("a", &vec![large; 6000])], &[&vec![0; 200_000]], &blobs);
+    blobs.reads.lock().unwrap().clear();
+    let into = directory();
+    let error = import_mount(&bomb, into.path(), 1 << 30, &blobs, &GOING).unwrap_err();
+    assert_eq!(error.to_string(), "it has 1200000000 bytes, and there is room for 1073741824");
+    assert_eq!(*blobs.reads.lock().unwrap(), [bomb.digest]);
+    // So does an index that says less than its listing.
+    let mut index = Index::fetch(&blobs, &bomb).unwrap();
+    index.size = 5;
+    let index = index.encode();
+    let lies = BlobRef::of_bytes(&index);
+    blobs.write(&lies, Content::Bytes(&index)).unwrap();
+    let error = import_mount(&lies, into.path(), 1 << 30, &blobs, &GOING).unwrap_err();
+    assert!(matches!(error, ImportError::Listing { .. }), "{error}");
+    assert_eq!(error.blob(), Some(&lies));
+    assert_eq!(fs::read_dir(into.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn packs_that_do_not_hold_what_they_say_are_not_counted_on() {
+    let (tree, blobs) = (directory(), Memory::default());
+    for n in 0..20 {
+        fs::write(tree.path().join(format!("{n:02}")), noise(60_000, n)).unwrap();
+    }
+    let first = export(&tree, &Memo::default(), &blobs);
+    let honest = Index::fetch(&blobs, &first.index).unwrap();
+    // The same chunks, so they say, and with digests that are right.
+    let mut builder = PackBuilder::default();
+    for n in 0..20 {
+        builder.add(Chunk::of(&noise(60_000, n)), &noise(60_000, n + 100));
+    }
+    let bytes = builder.encode().unwrap().1;
+    let pack = BlobRef::of_bytes(&bytes);
+    blobs.write(&pack, Content::Bytes(&bytes)).unwrap();
+    let mut index = honest.clone();
+    index.packs = vec![pack];
+    let index = index.encode();
+    let lies = BlobRef::of_bytes(&index);
+    blobs.write(&lies, Content::Bytes(&index)).unwrap();
+    let mut memo = Memo::default();
+    memo.learn(&lies, &blobs, &GOING).unwrap();
+    let second = export(&tree, &memo, &blobs);
+    assert!(!second.packs.contains(&pack) && !second.memo.packs.iter().any(|pack| pack.on_hearsay));
+    let (into, _) = import(&second.index, &blobs);
+    assert_eq!(listing(into.path()), listing(tree.path()));
+    // Nor are those that have been cut short since.
+    let whole = honest.packs[0];
+    blobs.blobs.lock().unwrap().get_mut(&whole.digest).unwrap().truncate(whole.size as usize / 2);
+    let mut memo = Memo::default();
+    memo.learn(&first.index, &blobs, &GOING).unwrap();
+    let other = Memory::default();
+    *other.blobs.lock().unwrap() = blobs.blobs.lock().unwrap().clone();
+    let third = export(&tree, &memo, &other);
+    assert_eq!(third.left_out, 0);
+    let (into, _) = import(&third.index, &other);
+    assert_eq!(listing(into.path()), listing(tree.path()));
 }
 
 /// What happens to a tree between two exports.

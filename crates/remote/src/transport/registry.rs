@@ -135,7 +135,9 @@ impl Registry {
 }
 
 impl Blobs for Registry {
-    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+    /// No request keeps a blob from the registry's own garbage collection, and none makes a registry take one anew that it has. It
+    /// verifies what it gets, and takes no manifest of which a blob is missing.
+    fn keep(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
         Ok(self.inline_blob(blob).is_some() || self.client.has_blob(self.reference.repository(), &blob.digest)?)
     }
 

@@ -10,7 +10,7 @@ fn keeps_its_word(cache: &dyn Fn(&str) -> Box<dyn Remote>) {
     assert_eq!(cache("main").manifest().unwrap(), None);
     let (manifest, contents) = example(1, 9_000_000);
     let layer = manifest.layers[0].blob;
-    assert!(!cache("main").has(&layer).unwrap());
+    assert!(!cache("main").keep(&layer).unwrap());
     assert!(
         cache("main")
             .read(&layer)
@@ -22,7 +22,7 @@ fn keeps_its_word(cache: &dyn Fn(&str) -> Box<dyn Remote>) {
     std::fs::write(file.path(), &contents[1]).unwrap();
     assert_eq!(cache("main").write(&layer, Content::File(file.path())).unwrap(), Sent::New);
     assert_eq!(cache("main").write(&layer, Content::File(file.path())).unwrap(), Sent::Present);
-    assert!(cache("main").has(&layer).unwrap());
+    assert!(cache("main").keep(&layer).unwrap());
     assert!(cache("main").publish(&manifest).is_err(), "not all of it is there");
     assert_eq!(cache("main").manifest().unwrap(), None);
     export(cache("main").as_ref(), &manifest, &contents).unwrap();
@@ -35,7 +35,7 @@ fn keeps_its_word(cache: &dyn Fn(&str) -> Box<dyn Remote>) {
 
     let error = cache("main").write(&BlobRef::of_bytes(b"other"), Content::File(file.path())).unwrap_err();
     assert!(!error.to_string().is_empty());
-    assert!(!cache("main").has(&BlobRef::of_bytes(b"other")).unwrap());
+    assert!(!cache("main").keep(&BlobRef::of_bytes(b"other")).unwrap());
 
     let (branch, contents) = example(2, 10);
     export(cache("branch").as_ref(), &branch, &contents).unwrap();

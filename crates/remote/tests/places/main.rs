@@ -21,6 +21,7 @@ use kiln_remote::{
     Access, BlobRef, CacheImport, CacheManifest, CachedLayer, CachedMount, Content, MANIFEST_VERSION, Remote,
     RemoteError, Sent, connect,
 };
+use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ fn access(credentials: Credentials) -> Access {
         ..Policy::default()
     };
     let client = Client::with_policy(Config::default(), credentials, policy, Arc::default());
-    Access { client, stop: Arc::default(), pushed: Vec::new() }
+    Access { client, stop: Arc::default(), pushed: Vec::new(), broken: HashSet::new() }
 }
 
 /// The cache at a location, as `--cache-from` has it.

@@ -21,7 +21,7 @@ fn garbage_is_what_no_manifest_names() {
     for bytes in new_contents.iter().chain(&other_contents) {
         assert!(read(cache.as_ref(), &BlobRef::of_bytes(bytes)).unwrap() == *bytes);
     }
-    assert!(!bucket(server.address(), "main").has(&old.records).unwrap());
+    assert!(!bucket(server.address(), "main").keep(&old.records).unwrap());
 }
 
 #[test]
@@ -62,5 +62,5 @@ fn another_builders_manifest_is_told_and_kept() {
     let error = cache.manifest().unwrap_err().to_string();
     assert!(error.contains("cannot be used"), "{error}");
     assert_eq!(cache.collect_garbage(Duration::ZERO).unwrap().blobs, 3);
-    assert!(cache.has(&manifest.layers[0].blob).unwrap());
+    assert!(cache.keep(&manifest.layers[0].blob).unwrap());
 }

@@ -26,7 +26,7 @@ pub(crate) struct GcArgs {
     /// Drop the least recently used, until the rest is no larger
     #[arg(long, value_name = "BYTES", value_parser = values::size)]
     max_size: Option<u64>,
-    /// Delete no blob that was written so recently: an export that is under way may count on it
+    /// Delete no blob that was written, or found by an export, so recently: an export that is under way counts on it
     #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = GRACE)]
     grace: Duration,
 }

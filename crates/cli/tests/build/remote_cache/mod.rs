@@ -3,6 +3,7 @@
 
 mod broken;
 mod commands;
+mod exporting;
 mod inline;
 mod mounts;
 mod places;

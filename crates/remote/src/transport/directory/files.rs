@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, ResolveFl
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -138,9 +138,21 @@ impl<'a> Files<'a> {
         })
     }
 
-    /// Replaces a file as a whole.
+    /// Replaces a file as a whole. Its bytes are on the disk then; its name is once the directory is.
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), RemoteError> {
-        self.put(name, |file| file.write_all(bytes).map_err(RemoteError::file("write", &self.path.join(name))))
+        self.put(name, |file| {
+            file.write_all(bytes).map_err(RemoteError::file("write", &self.path.join(name)))?;
+            sync(file).map_err(RemoteError::file("sync", &self.path.join(name)))
+        })
+    }
+
+    /// Brings a file's bytes, or the names in a directory, to the disk. What is not there is passed over.
+    pub(super) fn sync(&self, name: &str) -> Result<(), RemoteError> {
+        match self.beneath(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            file => file.map_err(io::Error::from).and_then(sync),
+        }
+        .map_err(RemoteError::file("sync", &self.path.join(name)))
     }
 
     /// Waits until nobody else changes the index or collects garbage.
@@ -186,6 +198,15 @@ impl<'a> Files<'a> {
         let mut partial = Partial::create(self.directory(parent)?).map_err(RemoteError::file("create", &path))?;
         write(&mut partial.file)?;
         partial.finish(name).map_err(RemoteError::file("write", &path))
+    }
+}
+
+/// Waits until the disk has it.
+fn sync(file: impl AsFd) -> io::Result<()> {
+    match rustix::fs::fsync(file) {
+        // A filesystem that knows no such thing.
+        Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::ROFS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -7,7 +7,8 @@
 //! DIR/blobs/sha256/HEX     appears when it is whole
 //! ```
 //!
-//! What others keep in the same layout stays as it is.
+//! What others keep in the same layout stays as it is. Blobs are on the disk before the index names them, and the index is before it
+//! gets its name: a crash of the machine leaves the old cache or the new one.
 
 mod files;
 mod garbage;
@@ -15,19 +16,20 @@ mod garbage;
 mod tests;
 
 use super::document::{self, Documents};
-use super::{Blobs, Collected, Remote};
+use super::{Access, Blobs, Broken, Collected, Remote};
 use crate::blob::{BlobRef, Content, Sent, Verified};
 use crate::error::{ManifestProblem, RemoteError};
 use crate::manifest::{CacheManifest, MANIFEST_MAX};
-use files::{Files, Found};
+use crate::parallel;
+use files::Files;
 use kiln_digest::Digest;
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The annotation with a manifest's tag.
@@ -43,11 +45,13 @@ pub(super) struct Directory {
     /// The manifest to read instead of the tag's.
     digest: Option<Digest>,
     stop: Arc<AtomicBool>,
+    broken: Broken,
 }
 
 impl Directory {
-    pub(super) fn new(path: &Path, tag: &str, digest: Option<Digest>, stop: Arc<AtomicBool>) -> Self {
-        Self { path: path.to_owned(), tag: tag.to_owned(), digest, stop }
+    pub(super) fn new(path: &Path, tag: &str, digest: Option<Digest>, access: &Access) -> Self {
+        let (path, tag) = (path.to_owned(), tag.to_owned());
+        Self { path, tag, digest, stop: Arc::clone(&access.stop), broken: Broken::of(access) }
     }
 
     /// The directory, if it is there.
@@ -86,9 +90,13 @@ impl Directory {
             return Err(self.unusable(ManifestProblem::TooLarge { size: blob.size, limit }));
         }
         let mut bytes = Vec::new();
-        let read = self.reader(files, blob)?.read_to_end(&mut bytes);
-        read.map_err(RemoteError::file("read", &self.path.join(blob_path(blob.digest))))?;
-        Ok(bytes)
+        match self.reader(files, blob)?.read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(match error.downcast::<RemoteError>() {
+                Ok(corrupt) => corrupt,
+                Err(error) => RemoteError::file("read", &self.path.join(blob_path(blob.digest)))(error),
+            }),
+        }
     }
 
     fn reader(&self, files: &Files<'_>, blob: &BlobRef) -> Result<impl Read + Send + use<>, RemoteError> {
@@ -104,12 +112,13 @@ impl Directory {
         })
     }
 
-    /// The index with `root` as what the tag means.
+    /// The index with `root` as what the tag means. One that is no JSON, as a crash of whoever wrote it leaves it, says nothing that
+    /// could be kept.
     fn tagged(&self, old: Option<&[u8]>, root: &Descriptor) -> Result<Vec<u8>, RemoteError> {
-        let mut index = match old {
-            Some(bytes) => serde_json::from_slice(bytes).map_err(|error| self.unusable(error))?,
-            None => json!({"schemaVersion": 2, "mediaType": MediaType::ImageIndex.as_ref(), "manifests": []}),
-        };
+        let old = old.and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let mut index = old.unwrap_or_else(
+            || json!({"schemaVersion": 2, "mediaType": MediaType::ImageIndex.as_ref(), "manifests": []}),
+        );
         let mut root = root.clone();
         root.set_annotations(Some(HashMap::from([(REF_NAME.to_owned(), self.tag.clone())])));
         let root = serde_json::to_value(root).map_err(|error| self.unusable(error))?;
@@ -127,7 +136,7 @@ impl Directory {
         let _lock = files.lock_alone()?;
         // No garbage collection comes between this and the rename.
         for blob in needed {
-            if !self.has(blob)? {
+            if files.find(&blob_path(blob.digest))?.is_none_or(|found| found.size != blob.size) {
                 return Err(self.missing(blob.digest));
             }
         }
@@ -136,15 +145,31 @@ impl Directory {
         if files.find(LAYOUT)?.is_none() {
             files.replace(LAYOUT, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
-        files.replace(INDEX, &index)
+        files.replace(INDEX, &index)?;
+        files.sync(".")
+    }
+
+    /// Brings to the disk what the manifest that the tag means does not name: that was there before the manifest was.
+    fn sync(&self, files: &Files<'_>, needed: &[BlobRef]) -> Result<(), RemoteError> {
+        // Whatever is wrong with that one, more is brought to the disk then.
+        let published = self.manifest().ok().flatten();
+        let published: HashSet<_> =
+            published.iter().flat_map(CacheManifest::blobs).map(|(blob, _)| blob.digest).collect();
+        let new: Vec<_> = needed.iter().filter(|blob| !published.contains(&blob.digest)).collect();
+        parallel::map(&new, parallel::REQUESTS, &self.stop, |blob| files.sync(&blob_path(blob.digest)))?;
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(RemoteError::Cancelled);
+        }
+        BLOBS.match_indices('/').map(|(at, _)| &BLOBS[..at]).chain([BLOBS]).try_for_each(|name| files.sync(name))
     }
 }
 
 impl Blobs for Directory {
-    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
-        let Some(files) = self.open()? else { return Ok(false) };
-        let found = files.find(&blob_path(blob.digest))?;
-        Ok(found.is_some_and(|Found { size, .. }| size == blob.size))
+    fn keep(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        match self.open()? {
+            Some(files) if !self.broken.has(blob) => files.keep(&blob_path(blob.digest), blob.size),
+            _ => Ok(false),
+        }
     }
 
     fn read(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send>, RemoteError> {
@@ -154,10 +179,11 @@ impl Blobs for Directory {
 
     fn write(&self, blob: &BlobRef, content: Content<'_>) -> Result<Sent, RemoteError> {
         let files = self.create()?;
-        if files.keep(&blob_path(blob.digest), blob.size)? {
+        if !self.broken.has(blob) && files.keep(&blob_path(blob.digest), blob.size)? {
             return Ok(Sent::Present);
         }
         files.write_blob(&blob_path(blob.digest), blob, content)?;
+        self.broken.mend(blob);
         Ok(Sent::New)
     }
 }
@@ -197,6 +223,7 @@ impl Remote for Directory {
             self.write(&blob, Content::Bytes(bytes))?;
             needed.push(blob);
         }
+        self.sync(&files, &needed)?;
         self.link(&files, &documents, &needed)
     }
 

@@ -2,12 +2,18 @@
 
 use super::*;
 use crate::manifest::tests::example;
+use kiln_registry::{Client, Config, Credentials};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::SystemTime;
 
+fn access(broken: impl IntoIterator<Item = Digest>) -> Access {
+    let client = Client::new(Config::default(), Credentials::none());
+    Access { client, stop: Arc::default(), pushed: Vec::new(), broken: broken.into_iter().collect() }
+}
+
 fn cache(path: &Path, tag: &str) -> Directory {
-    Directory::new(path, tag, None, Arc::default())
+    Directory::new(path, tag, None, &access([]))
 }
 
 fn export(cache: &Directory, text: &str) -> CacheManifest {
@@ -43,7 +49,7 @@ fn tags_are_caches_of_their_own() {
 
     let index: ImageIndex = serde_json::from_slice(&fs::read(path.join(INDEX)).unwrap()).unwrap();
     let digest = index.manifests()[0].digest().to_string().parse().unwrap();
-    let by_digest = Directory::new(&path, "latest", Some(digest), Arc::default());
+    let by_digest = Directory::new(&path, "latest", Some(digest), &access([]));
     assert_eq!(by_digest.manifest().unwrap(), branch.manifest().unwrap());
 }
 
@@ -58,7 +64,7 @@ fn what_is_there_is_not_written_again_and_what_is_broken_is() {
     assert_eq!(cache.write(&blob, Content::Bytes(b"kiln")).unwrap(), Sent::Present);
     let path = root.path().join(blob_path(blob.digest));
     fs::write(&path, b"k").unwrap();
-    assert!(!cache.has(&blob).unwrap());
+    assert!(!cache.keep(&blob).unwrap());
     assert_eq!(cache.write(&blob, Content::File(&file)).unwrap(), Sent::New);
     assert_eq!(fs::read(&path).unwrap(), b"kiln");
     assert_eq!(blobs(root.path()), 1);
@@ -96,6 +102,56 @@ fn documents_that_garbage_collection_took_are_not_published() {
     let error = cache.link(&cache.create().unwrap(), &documents, &[needed]).unwrap_err();
     assert!(matches!(error, RemoteError::Missing { .. }), "{error}");
     assert_eq!(cache.manifest().unwrap(), Some(before));
+}
+
+#[test]
+fn an_index_that_a_crash_has_cut_is_replaced() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = cache(root.path(), "latest");
+    export(&cache, "before");
+    let whole = fs::read(root.path().join(INDEX)).unwrap();
+    for cut in [&b""[..], b"{", &whole[..whole.len() - 2], &vec![0; whole.len()]] {
+        fs::write(root.path().join(INDEX), cut).unwrap();
+        let error = cache.manifest().unwrap_err();
+        assert!(error.to_string().contains("malformed document") && error.is_broken(), "{error}");
+        assert!(cache.collect_garbage(Duration::ZERO).is_err(), "who knows what was named");
+        let after = export(&cache, "after");
+        assert_eq!(cache.manifest().unwrap(), Some(after));
+    }
+}
+
+#[test]
+fn what_is_known_to_be_broken_is_written_again() {
+    let root = tempfile::tempdir().unwrap();
+    let manifest = export(&cache(root.path(), "latest"), "x");
+    let blob = manifest.records;
+    fs::write(root.path().join(blob_path(blob.digest)), b"recordz of x").unwrap();
+    assert!(cache(root.path(), "latest").keep(&blob).unwrap(), "it looks right");
+    let knows = Directory::new(root.path(), "latest", None, &access([blob.digest]));
+    assert!(!knows.keep(&blob).unwrap());
+    assert_eq!(knows.write(&blob, Content::Bytes(b"records of x")).unwrap(), Sent::New);
+    assert!(knows.keep(&blob).unwrap());
+    assert_eq!(knows.write(&blob, Content::Bytes(b"records of x")).unwrap(), Sent::Present);
+    assert_eq!(fs::read(root.path().join(blob_path(blob.digest))).unwrap(), b"records of x");
+}
+
+#[test]
+fn a_document_with_other_bytes_is_broken_and_one_that_nobody_may_read_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = cache(root.path(), "latest");
+    export(&cache, "x");
+    let index: ImageIndex = serde_json::from_slice(&fs::read(root.path().join(INDEX)).unwrap()).unwrap();
+    let digest = index.manifests()[0].digest().to_string().parse().unwrap();
+    let path = root.path().join(blob_path(digest));
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, vec![b'x'; bytes.len()]).unwrap();
+    let error = cache.manifest().unwrap_err();
+    assert!(matches!(error, RemoteError::Corrupt { .. }) && error.is_broken(), "{error}");
+    fs::remove_file(&path).unwrap();
+    assert!(cache.manifest().unwrap_err().is_broken());
+    fs::create_dir(&path).unwrap();
+    let error = cache.manifest().unwrap_err();
+    assert!(matches!(error, RemoteError::File { .. }) && !error.is_broken(), "{error}");
 }
 
 #[test]
@@ -146,12 +202,14 @@ fn garbage_is_what_nobody_names_and_nobody_wrote_lately() {
     }
     let kept = b"records of old";
     assert_eq!(cache.write(&BlobRef::of_bytes(kept), Content::Bytes(kept)).unwrap(), Sent::Present);
+    let counted_on = b"layer of old";
+    assert!(cache.keep(&BlobRef::of_bytes(counted_on)).unwrap());
     let collected = cache.collect_garbage(Duration::from_secs(3600)).unwrap();
-    assert_eq!(collected.blobs, 5, "layer, index, pack, config and manifest");
+    assert_eq!(collected.blobs, 4, "index, pack, config and manifest");
     assert_eq!(cache.manifest().unwrap(), Some(manifest.clone()));
-    assert!(manifest.blobs().iter().all(|(blob, _)| cache.has(blob).unwrap()));
-    assert!(cache.has(&BlobRef::of_bytes(kept)).unwrap());
-    assert_eq!(blobs(root.path()), 4 + 2 + 1 + 1);
+    assert!(manifest.blobs().iter().all(|(blob, _)| cache.keep(blob).unwrap()));
+    assert!(cache.keep(&BlobRef::of_bytes(kept)).unwrap() && cache.keep(&BlobRef::of_bytes(counted_on)).unwrap());
+    assert_eq!(blobs(root.path()), 4 + 2 + 2 + 1);
 }
 
 #[test]
@@ -167,14 +225,12 @@ fn a_hostile_directory_is_an_error() {
     assert!(cache.read(&blob).is_err());
     assert!(cache.write(&blob, Content::Bytes(b"kiln")).is_err());
 
-    for (index, expected) in [
-        (b"{".to_vec(), "malformed document"),
-        (br#"{"schemaVersion":2}"#.to_vec(), "malformed document"),
-        (vec![b' '; 5 << 20], "more than"),
-    ] {
+    for (index, expected) in
+        [(br#"{"schemaVersion":2}"#.to_vec(), "malformed document"), (vec![b' '; 5 << 20], "more than")]
+    {
         fs::write(path.join(INDEX), index).unwrap();
-        let error = cache.manifest().unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+        let error = cache.manifest().unwrap_err();
+        assert!(error.to_string().contains(expected) && error.is_broken(), "{error}");
         assert!(cache.publish(&example("x").0).is_err());
         assert!(cache.collect_garbage(Duration::ZERO).is_err());
     }

@@ -4,14 +4,15 @@
 //! said stop.
 
 use super::profile;
-use crate::error::RemoteError;
+use crate::error::{ManifestProblem, RemoteError};
 use crate::location::S3Location;
 use futures_util::TryStreamExt;
 use futures_util::stream;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientOptions, Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    BackoffConfig, ClientOptions, Error, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+    RetryConfig,
 };
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -51,6 +52,14 @@ pub(super) struct Known {
     pub(super) key: String,
     pub(super) size: u64,
     pub(super) written: SystemTime,
+    /// What changes with its bytes, where the server says so.
+    pub(super) tag: Option<String>,
+}
+
+impl From<ObjectMeta> for Known {
+    fn from(meta: ObjectMeta) -> Self {
+        Self { key: meta.location.to_string(), size: meta.size, written: meta.last_modified.into(), tag: meta.e_tag }
+    }
 }
 
 impl Objects {
@@ -69,7 +78,7 @@ impl Objects {
     pub(super) fn head(&self, key: &str) -> Result<Option<Known>, RemoteError> {
         let path = Path::from(key);
         match self.wait("look for an object", self.store.head(&path)) {
-            Ok(meta) => Ok(Some(Known { key: key.to_owned(), size: meta.size, written: meta.last_modified.into() })),
+            Ok(meta) => Ok(Some(meta.into())),
             Err(Failed::NotThere) => Ok(None),
             Err(Failed::Final(error)) => Err(error),
         }
@@ -81,12 +90,25 @@ impl Objects {
         let directory = prefix.rsplit_once('/').map(|(directory, _)| Path::from(directory));
         let all = self.store.list(directory.as_ref()).try_collect::<Vec<_>>();
         let all = self.wait("list objects", all).map_err(|failed| failed.fatal(&self.place))?;
-        let known = all.into_iter().map(|meta| Known {
-            key: meta.location.to_string(),
-            size: meta.size,
-            written: meta.last_modified.into(),
-        });
-        Ok(known.filter(|known| known.key.starts_with(prefix)).collect())
+        Ok(all.into_iter().map(Known::from).filter(|known| known.key.starts_with(prefix)).collect())
+    }
+
+    /// The bytes of an object of at most `limit`, all of them of one version; nothing if it is not there.
+    pub(super) fn document(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, RemoteError> {
+        let path = Path::from(key);
+        let get = async {
+            let found = self.store.get(&path).await?;
+            match found.meta.size {
+                size if size > limit => Ok(Err(ManifestProblem::TooLarge { size, limit })),
+                _ => Ok(Ok(found.bytes().await?)),
+            }
+        };
+        match self.wait("read an object", get) {
+            Ok(Ok(bytes)) => Ok(Some(bytes.into())),
+            Ok(Err(problem)) => Err(RemoteError::Manifest { place: self.place.clone(), problem }),
+            Err(Failed::NotThere) => Ok(None),
+            Err(Failed::Final(error)) => Err(error),
+        }
     }
 
     /// Opens an object of this size; nothing if it is not there. Fewer bytes are an error of the reader.
@@ -159,15 +181,21 @@ impl Objects {
         Ok(bytes)
     }
 
-    /// Makes an object one that was written just now. A copy onto itself is refused, so it goes there and back.
-    pub(super) fn touch(&self, key: &str) -> Result<(), RemoteError> {
+    /// Makes an object one that was written just now, and says whether it was there. A copy onto itself is refused, so it goes there
+    /// and back.
+    pub(super) fn touch(&self, key: &str) -> Result<bool, RemoteError> {
         let (path, aside) = (Path::from(key), Path::from(format!("{key}.touch")));
         let touch = async {
             self.store.copy(&path, &aside).await?;
             self.store.copy(&aside, &path).await?;
             self.store.delete(&aside).await
         };
-        self.wait("copy an object", touch).map_err(|failed| failed.fatal(&self.place))
+        match self.wait("copy an object", touch) {
+            Ok(()) => Ok(true),
+            // Somebody deleted it meanwhile; or what was aside, having written it anew as well.
+            Err(Failed::NotThere) => Ok(false),
+            Err(Failed::Final(error)) => Err(error),
+        }
     }
 
     /// Deletes objects.

@@ -3,31 +3,32 @@
 //!
 //! An object is whole or not there, and a manifest is written after all its blobs. Blobs that several caches of a bucket have are there
 //! once. So that garbage collection leaves alone what a running export counts on, blobs that are found there and are old are
-//! written anew, by the server itself.
+//! written anew, by the server itself; and it looks at their ages after it has read which of them the manifests name.
 
 mod blocking;
 mod profile;
+#[cfg(test)]
+mod tests;
 
-use super::{Blobs, Collected, Remote};
+use super::{Access, Blobs, Broken, Collected, Remote, missing};
 use crate::blob::{BlobRef, Content, Sent, Verified};
-use crate::error::{ManifestProblem, RemoteError};
+use crate::error::RemoteError;
 use crate::location::S3Location;
 use crate::manifest::{CacheManifest, MANIFEST_MAX};
 use blocking::{Known, Objects};
 use kiln_digest::Digest;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A blob that is older is written anew when an export counts on it.
 const OLD: Duration = Duration::from_secs(60 * 60);
-/// As many blobs are looked for at once before a manifest is published.
-const PARALLEL: usize = 16;
+/// A blob that was written, or seen to be young, so lately is not looked for again.
+const SURE: Duration = Duration::from_secs(60);
 /// A blob's key ends so.
 const DIGEST_START: &str = "sha256:";
 const HEX_LENGTH: usize = 64;
@@ -36,14 +37,19 @@ const HEX_LENGTH: usize = 64;
 pub(super) struct S3 {
     location: S3Location,
     objects: Objects,
-    /// Blobs that are there and not old.
-    fresh: Mutex<HashSet<Digest>>,
+    stop: Arc<AtomicBool>,
+    /// When blobs were seen that are not old.
+    seen: Mutex<HashMap<Digest, Instant>>,
+    broken: Broken,
+    /// [`OLD`], but for tests.
+    old: Duration,
 }
 
 impl S3 {
-    pub(super) fn new(location: &S3Location, stop: Arc<AtomicBool>) -> Result<Self, RemoteError> {
-        let objects = Objects::new(location, name(location), stop)?;
-        Ok(Self { location: location.clone(), objects, fresh: Mutex::default() })
+    pub(super) fn new(location: &S3Location, access: &Access) -> Result<Self, RemoteError> {
+        let (location, stop) = (location.clone(), Arc::clone(&access.stop));
+        let objects = Objects::new(&location, name(&location), Arc::clone(&stop))?;
+        Ok(Self { location, objects, stop, seen: Mutex::default(), broken: Broken::of(access), old: OLD })
     }
 
     fn blob_key(&self, digest: Digest) -> String {
@@ -58,46 +64,40 @@ impl S3 {
         RemoteError::Missing { place: self.name(), digest }
     }
 
-    fn unusable(&self, problem: impl Into<ManifestProblem>) -> RemoteError {
-        RemoteError::Manifest { place: self.name(), problem: problem.into() }
-    }
-
     fn find(&self, blob: &BlobRef) -> Result<Option<Known>, RemoteError> {
         let known = self.objects.head(&self.blob_key(blob.digest))?;
         Ok(known.filter(|known| known.size == blob.size))
     }
 
-    /// Whether a blob is there, kept from being collected for a while.
-    fn keep(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
-        if self.fresh.lock().unwrap_or_else(PoisonError::into_inner).contains(&blob.digest) {
-            return Ok(true);
-        }
-        let Some(known) = self.find(blob)? else { return Ok(false) };
-        if known.written.elapsed().is_ok_and(|age| age > OLD) {
-            self.objects.touch(&known.key)?;
-        }
-        self.note(blob);
-        Ok(true)
-    }
-
     fn note(&self, blob: &BlobRef) {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest, Instant::now());
     }
 
-    /// An object of at most `limit` bytes.
-    fn small(&self, known: &Known, limit: u64) -> Result<Vec<u8>, RemoteError> {
-        if known.size > limit {
-            return Err(self.unusable(ManifestProblem::TooLarge { size: known.size, limit }));
-        }
-        let mut bytes = Vec::new();
-        if let Some(mut reader) = self.objects.read(&known.key, known.size)? {
-            reader.read_to_end(&mut bytes).map_err(|error| self.failed("read an object", &error))?;
-        }
-        Ok(bytes)
+    fn is_sure(&self, blob: &BlobRef) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&blob.digest).is_some_and(|seen| seen.elapsed() < SURE)
     }
 
-    fn failed(&self, action: &'static str, error: &std::io::Error) -> RemoteError {
-        RemoteError::Store { place: self.name(), action, cause: error.to_string() }
+    /// Where the keys of blobs begin.
+    fn blob_start(&self) -> String {
+        format!("{}{}{DIGEST_START}", self.location.prefix, self.location.blobs_prefix)
+    }
+
+    /// Reads what the manifests name that are there and have not been read.
+    fn read_names(&self, names: &mut Names) -> Result<(), RemoteError> {
+        let blob_start = self.blob_start();
+        for manifest in self.objects.list(&self.manifest_key(""))? {
+            let Known { key, written, size, tag } = manifest;
+            if key.starts_with(&blob_start) || names.read.contains(&(key.clone(), tag.clone(), written, size)) {
+                continue;
+            }
+            // Others' manifests as well, whatever their form. One that is gone names nothing.
+            if let Some(bytes) = self.objects.document(&key, MANIFEST_MAX)? {
+                digests(&bytes, &mut names.named);
+            }
+            names.read.insert((key, tag, written, size));
+        }
+        Ok(())
     }
 
     fn send(&self, blob: &BlobRef, path: &Path, content: &mut dyn Read) -> Result<(), RemoteError> {
@@ -111,8 +111,27 @@ impl S3 {
 }
 
 impl Blobs for S3 {
-    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
-        Ok(self.find(blob)?.is_some())
+    fn keep(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        if self.broken.has(blob) {
+            return Ok(false);
+        }
+        if self.is_sure(blob) {
+            return Ok(true);
+        }
+        // Once more if it was deleted, or written anew by somebody else, while this was done here.
+        for _ in 0..2 {
+            let Some(known) = self.find(blob)? else { return Ok(false) };
+            if known.written.elapsed().is_ok_and(|age| age > self.old) {
+                // It is looked for again before it is published: its deletion may have been under way.
+                if self.objects.touch(&known.key)? {
+                    return Ok(true);
+                }
+            } else {
+                self.note(blob);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn read(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send>, RemoteError> {
@@ -132,6 +151,7 @@ impl Blobs for S3 {
                 self.send(blob, path, &mut file)?;
             }
         }
+        self.broken.mend(blob);
         self.note(blob);
         Ok(Sent::New)
     }
@@ -144,34 +164,15 @@ impl Remote for S3 {
 
     fn manifest(&self) -> Result<Option<CacheManifest>, RemoteError> {
         let first = self.location.names.first().map(String::as_str).unwrap_or_default();
-        let Some(known) = self.objects.head(&self.manifest_key(first))? else { return Ok(None) };
-        let bytes = self.small(&known, MANIFEST_MAX)?;
-        CacheManifest::from_json(&bytes).map(Some).map_err(|problem| self.unusable(problem))
+        let Some(bytes) = self.objects.document(&self.manifest_key(first), MANIFEST_MAX)? else { return Ok(None) };
+        let unusable = |problem| RemoteError::Manifest { place: self.name(), problem };
+        CacheManifest::from_json(&bytes).map(Some).map_err(unusable)
     }
 
     fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {
         let blobs: Vec<_> = manifest.blobs().into_iter().map(|(blob, _)| blob).collect();
-        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
-        let look = || {
-            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let outcome = self.keep(blob);
-                let problem = match outcome {
-                    Ok(true) => continue,
-                    Ok(false) => self.missing(blob.digest),
-                    Err(error) => error,
-                };
-                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
-                next.store(blobs.len(), Ordering::Relaxed);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..PARALLEL.min(blobs.len()) {
-                scope.spawn(look);
-            }
-            look();
-        });
-        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
+        if let Some(missing) = missing(self, &blobs, &self.stop)?.first() {
+            return Err(self.missing(missing.digest));
         }
         let bytes = manifest.to_json();
         for name in &self.location.names {
@@ -181,33 +182,38 @@ impl Remote for S3 {
     }
 
     fn collect_garbage(&self, grace: Duration) -> Result<Collected, RemoteError> {
-        let blob_start = format!("{}{}{DIGEST_START}", self.location.prefix, self.location.blobs_prefix);
-        let blobs = self.objects.list(&blob_start)?;
-        let mut named = HashSet::new();
-        for manifest in self.objects.list(&self.manifest_key(""))? {
-            if !manifest.key.starts_with(&blob_start) {
-                // Others' manifests as well, whatever their form.
-                digests(&self.small(&manifest, MANIFEST_MAX)?, &mut named);
-            }
-        }
+        // What an export keeps may be as old as this already. Without any grace time, nobody is said to export.
+        let grace = if grace.is_zero() { grace } else { grace.saturating_add(self.old) };
         let oldest = SystemTime::now().checked_sub(grace);
-        let mut collected = Collected::default();
-        let mut keys = Vec::new();
-        for blob in blobs {
+        let is_old = |blob: &Known| oldest.is_some_and(|oldest| blob.written <= oldest);
+        let blob_start = self.blob_start();
+        let is_garbage = |blob: &Known, names: &Names| {
             let hex = &blob.key[blob_start.len()..];
             let digest = hex.get(..HEX_LENGTH).and_then(|hex| format!("{DIGEST_START}{hex}").parse::<Digest>().ok());
-            let is_old = oldest.is_some_and(|oldest| blob.written <= oldest);
             // What is longer was left on the way of one that was being written anew.
-            let is_named = |digest| hex.len() == HEX_LENGTH && named.contains(&digest);
-            if is_old && digest.is_some_and(|digest| !is_named(digest)) {
-                collected.blobs += 1;
-                collected.bytes += blob.size;
-                keys.push(blob.key);
-            }
-        }
+            let is_named = |digest| hex.len() == HEX_LENGTH && names.named.contains(&digest);
+            digest.is_some_and(|digest| !is_named(digest))
+        };
+        let mut names = Names::default();
+        self.read_names(&mut names)?;
+        // Manifests before blobs: what an export publishes later, it has written or kept by now, and the ages show that.
+        let mut garbage = self.objects.list(&blob_start)?;
+        garbage.retain(|blob| is_old(blob) && is_garbage(blob, &names));
+        // Without a grace time they do not, but what was published meanwhile is seen.
+        self.read_names(&mut names)?;
+        garbage.retain(|blob| is_garbage(blob, &names));
+        let keys: Vec<_> = garbage.iter().map(|blob| blob.key.clone()).collect();
         self.objects.delete(&keys)?;
-        Ok(collected)
+        Ok(Collected { blobs: garbage.len() as u64, bytes: garbage.iter().map(|blob| blob.size).sum() })
     }
+}
+
+/// What manifests name.
+#[derive(Default)]
+struct Names {
+    /// The manifests that were read: their keys, and what changes when they are written.
+    read: HashSet<(String, Option<String>, SystemTime, u64)>,
+    named: HashSet<Digest>,
 }
 
 fn name(location: &S3Location) -> String {
@@ -221,19 +227,5 @@ fn digests(text: &[u8], found: &mut HashSet<Digest>) {
     for (start, _) in text.match_indices(DIGEST_START) {
         let digest = text.get(start..start + DIGEST_START.len() + HEX_LENGTH);
         found.extend(digest.and_then(|digest| digest.parse::<Digest>().ok()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_are_found_in_any_text() {
-        let (one, other) = (Digest::of_bytes(b"1"), Digest::of_bytes(b"2"));
-        let text = format!("{{\"a\":\"{one}\",\"b\":\"x/{other}.y\",\"c\":\"sha256:12\"}} sha256:");
-        let mut found = HashSet::new();
-        digests(text.as_bytes(), &mut found);
-        assert_eq!(found, HashSet::from([one, other]));
     }
 }

@@ -12,17 +12,18 @@ pub(crate) fn cores() -> usize {
 }
 
 /// So many requests are under way at once.
-const REQUESTS: usize = 8;
+pub(crate) const REQUESTS: usize = 8;
 
-/// Calls `work` for each of `list` and gives what it returns, in order. The first error ends it. Once `stop` is true, the rest of the list
-/// is passed over.
+/// Calls `work` on so many `threads` for each of `list` and gives what it returns, in order. The first error ends it. Once `stop` is true,
+/// the rest of the list is passed over.
 pub(crate) fn map<T: Sync, U: Send, E: Send>(
     list: &[T],
+    threads: usize,
     stop: &AtomicBool,
     work: impl Fn(&T) -> Result<U, E> + Sync,
 ) -> Result<Vec<U>, E> {
     let done = Mutex::new(Vec::with_capacity(list.len()));
-    each(list, REQUESTS, stop, || {
+    each(list, threads, stop, || {
         let done = &done;
         let work = &work;
         move |at: usize, one: &T| {
