@@ -3,6 +3,7 @@
 use kiln_graph::{Owner, UserName};
 use kiln_layer::{Tree, TreeError, resolve};
 use std::io::{self, Read};
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::Path;
 
 /// No sensible user database is larger; an image must not make kiln read without end.
@@ -31,20 +32,20 @@ pub(crate) struct ProcessUser {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) additional_gids: Vec<u32>,
-    /// The home directory, `/` where none is known.
+    /// The home directory: `/` for an unknown user, empty where the database says so.
     pub(crate) home: String,
 }
 
 struct Passwd<'a> {
     name: &'a str,
-    uid: u32,
-    gid: u32,
+    uid: i64,
+    gid: i64,
     home: &'a str,
 }
 
 struct Group<'a> {
     name: &'a str,
-    gid: u32,
+    gid: i64,
     members: &'a str,
 }
 
@@ -66,7 +67,7 @@ pub(crate) fn owner(tree: &dyn Tree, owner: &Owner) -> Result<(u32, u32), UserEr
     let (uid, own_group) = match &owner.user {
         UserName::Id(uid) => (*uid, *uid),
         UserName::Name(name) => match find_user(&passwd, name) {
-            Some(user) => (user.uid, user.gid),
+            Some(user) => (owning_id(user.uid), owning_id(user.gid)),
             None if scratch => return Err(UserError::UnknownUser(name.clone())),
             None => (0, 0),
         },
@@ -75,7 +76,7 @@ pub(crate) fn owner(tree: &dyn Tree, owner: &Owner) -> Result<(u32, u32), UserEr
         None => own_group,
         Some(UserName::Id(gid)) => *gid,
         Some(UserName::Name(name)) => match find_group(&groups, name) {
-            Some(group) => group.gid,
+            Some(group) => owning_id(group.gid),
             None if scratch => return Err(UserError::UnknownGroup(name.clone())),
             None => own_group,
         },
@@ -83,31 +84,34 @@ pub(crate) fn owner(tree: &dyn Tree, owner: &Owner) -> Result<(u32, u32), UserEr
     Ok((uid, gid))
 }
 
+/// The id as the kernel takes it. All ones means that the owner stays, which of a new file is root.
+fn owning_id(id: i64) -> u32 {
+    let id = id as u32;
+    if id == u32::MAX { 0 } else { id }
+}
+
 /// The ids of a process that runs as `[user][:group]`; root without a user.
 pub(crate) fn process(tree: &dyn Tree, user: Option<&str>) -> Result<ProcessUser, UserError> {
-    let text = user.unwrap_or_default();
-    let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
-        None => (text, None),
-    };
-    let user = if user.is_empty() { "0" } else { user };
+    let mut parts = user.unwrap_or_default().split(':');
+    let user = parts.next().filter(|user| !user.is_empty()).unwrap_or("0");
+    let group = parts.next().filter(|group| !group.is_empty());
     let passwd = read(tree, "etc/passwd")?;
     let groups = read(tree, "etc/group")?;
     // A number is an id, even where the database has a user or group of that name.
     let known = match user.parse::<u32>() {
-        Ok(uid) => users(&passwd).find(|known| known.uid == uid),
+        Ok(uid) => users(&passwd).find(|known| known.uid == i64::from(uid)),
         Err(_) => find_user(&passwd, user),
     };
-    let (uid, own_group, home) = match (&known, user.parse()) {
-        (Some(known), _) => (known.uid, known.gid, known.home.to_owned()),
-        (None, Ok(uid)) => (uid, 0, "/".to_owned()),
+    let (uid, own_group) = match (&known, user.parse()) {
+        (Some(known), _) => (known.uid as u32, known.gid as u32),
+        (None, Ok(uid)) => (uid, 0),
         (None, Err(_)) => return Err(UserError::UnknownUser(user.to_owned())),
     };
     let gid = match group {
         None => own_group,
         Some(name) => match (name.parse(), find_group(&groups, name)) {
             (Ok(gid), _) => gid,
-            (Err(_), Some(group)) => group.gid,
+            (Err(_), Some(group)) => group.gid as u32,
             (Err(_), None) => return Err(UserError::UnknownGroup(name.to_owned())),
         },
     };
@@ -116,9 +120,11 @@ pub(crate) fn process(tree: &dyn Tree, user: Option<&str>) -> Result<ProcessUser
     let mut additional_gids = vec![gid];
     if let (Some(known), None) = (&known, group) {
         let member = |group: &Group<'_>| group.members.split(',').any(|member| member == known.name);
-        additional_gids.extend(all_groups(&groups).filter(member).map(|group| group.gid).filter(|&other| other != gid));
+        let further = all_groups(&groups).filter(member).map(|group| group.gid as u32);
+        additional_gids.extend(further.filter(|&other| other != gid));
     }
-    let home = if home.is_empty() { "/".to_owned() } else { home };
+    // As in Docker the id decides, whichever of its names was asked for.
+    let home = users(&passwd).find(|known| known.uid == i64::from(uid)).map_or("/", |known| known.home).to_owned();
     Ok(ProcessUser { uid, gid, additional_gids, home })
 }
 
@@ -133,20 +139,38 @@ fn read(tree: &dyn Tree, path: &'static str) -> Result<String, UserError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// As Docker reads it, every line is a user: what is missing is empty, or 0.
 fn users(passwd: &str) -> impl Iterator<Item = Passwd<'_>> {
-    passwd.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.trim().split(':').collect();
-        let &[name, _, uid, gid, ..] = &fields[..] else { return None };
-        let home = fields.get(5).copied().unwrap_or_default();
-        Some(Passwd { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+    lines(passwd).map(|fields| Passwd {
+        name: field(&fields, 0),
+        uid: number(field(&fields, 2)),
+        gid: number(field(&fields, 3)),
+        home: field(&fields, 5),
     })
 }
 
 fn all_groups(groups: &str) -> impl Iterator<Item = Group<'_>> {
-    groups.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.trim().split(':').collect();
-        let &[name, _, gid, ..] = &fields[..] else { return None };
-        Some(Group { name, gid: gid.parse().ok()?, members: fields.get(3).copied().unwrap_or_default() })
+    lines(groups).map(|fields| Group {
+        name: field(&fields, 0),
+        gid: number(field(&fields, 2)),
+        members: field(&fields, 3),
+    })
+}
+
+fn lines(database: &str) -> impl Iterator<Item = Vec<&str>> {
+    database.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| line.split(':').collect())
+}
+
+fn field<'a>(fields: &[&'a str], number: usize) -> &'a str {
+    fields.get(number).copied().unwrap_or_default()
+}
+
+/// What is no number is 0; one that is too large is the largest.
+fn number(text: &str) -> i64 {
+    text.parse().unwrap_or_else(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => i64::MAX,
+        IntErrorKind::NegOverflow => i64::MIN,
+        _ => 0,
     })
 }
 
@@ -169,7 +193,8 @@ mod tests {
         std::fs::create_dir(&etc).unwrap();
         let passwd = concat!(
             "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\n1234:x:5:6::/:/bin/sh\nbroken\n",
-            "short:x:2001:2002\n  blank:x:2003:2004::/blank:/bin/sh\r\n",
+            "short:x:2001:2002\n  blank:x:2003:2004::/blank:/bin/sh\r\nsecond:x:33:35::/second:/bin/sh\n",
+            "below:x:-2:-1::/below:/bin/sh\nabove:x:99999999999999999999:many::/above:/bin/sh\n",
         );
         std::fs::write(etc.join("passwd"), passwd).unwrap();
         std::fs::write(etc.join("group"), "root:x:0:\nweb:x:34:\ndocker:x:99:root,web\n77:x:78:\n").unwrap();
@@ -190,7 +215,10 @@ mod tests {
             (Some("1234"), 1234, 0, &[0], "/"),
             (Some("web:77"), 33, 77, &[77], "/var/www"),
             (Some(":99"), 0, 99, &[99], "/root"),
-            (Some("short"), 2001, 2002, &[2002], "/"),
+            (Some("web:docker:more"), 33, 99, &[99], "/var/www"),
+            (Some("short"), 2001, 2002, &[2002], ""),
+            (Some("second"), 33, 35, &[35], "/var/www"),
+            (Some("broken"), 0, 0, &[0], "/root"),
             (Some("blank"), 2003, 2004, &[2004], "/blank"),
         ] {
             let found = process(&tree, user).unwrap();
@@ -213,6 +241,9 @@ mod tests {
             (name("web"), Some(name("docker")), (33, 99)),
             (name("unknown"), None, (0, 0)),
             (name("short"), None, (2001, 2002)),
+            (name("broken"), None, (0, 0)),
+            (name("below"), None, (u32::MAX - 1, 0)),
+            (name("above"), None, (0, 0)),
             (name("web"), Some(name("unknown")), (33, 34)),
         ] {
             assert_eq!(owner(&tree, &Owner { user, group }).unwrap(), expected);

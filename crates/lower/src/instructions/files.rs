@@ -46,7 +46,7 @@ impl<'a> Transfer<'a> {
         if let Some(word) = chown {
             let text = step.expand(word)?;
             if !text.is_empty() {
-                owner = Some(parse_owner(&text, word.span)?);
+                owner = Some(parse_owner(&text));
                 flags.push_str(&format!(" --chown={text}"));
             }
         }
@@ -124,21 +124,22 @@ pub(super) fn check_file_name(heredoc: &Heredoc) -> Result<(), LowerError> {
         .hint("choose a name without `/`"))
 }
 
-/// `user[:group]`, each a name or a number; without a user, root's.
-pub(super) fn parse_owner(text: &str, span: Span) -> Result<Owner, LowerError> {
-    let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
-        None => (text, None),
-    };
-    if user.is_empty() && group.is_none() {
-        return Err(LowerError::new(format!("the owner `{text}` is empty"), span).hint("write `user:group` or `user`"));
+/// `user[:group]`, each a name or a number; what is empty is root's, also the group after a colon.
+pub(super) fn parse_owner(text: &str) -> Owner {
+    match text.split_once(':') {
+        Some((user, group)) => Owner { user: parse_user(user), group: Some(parse_user(group)) },
+        None => Owner { user: parse_user(text), group: None },
     }
-    let name = |text: &str| match (text, text.parse()) {
-        ("root" | "", _) => UserName::Id(0),
-        (_, Ok(id)) => UserName::Id(id),
+}
+
+/// As in BuildKit, a number is one of 32 bits with a sign, and anything else is a name.
+fn parse_user(text: &str) -> UserName {
+    match (text, text.parse::<i32>()) {
+        // To the kernel -1 says that the owner stays, which of a new file is root.
+        ("root" | "", _) | (_, Ok(-1)) => UserName::Id(0),
+        (_, Ok(id)) => UserName::Id(id.cast_unsigned()),
         (_, Err(_)) => UserName::Name(text.to_owned()),
-    };
-    Ok(Owner { user: name(user), group: group.map(name) })
+    }
 }
 
 const MODE_HINT: &str = "write `0755`, or `u=rwX,go=rX`";
@@ -180,7 +181,6 @@ mod tests {
 
     #[test]
     fn owners() {
-        let parse = |text: &str| parse_owner(text, Span::at(0)).map_err(|error| error.message);
         let id = UserName::Id;
         let name = |text: &str| UserName::Name(text.to_owned());
         for (text, user, group) in [
@@ -188,14 +188,18 @@ mod tests {
             ("1000:100", id(1000), Some(id(100))),
             ("root", id(0), None),
             ("app:staff", name("app"), Some(name("staff"))),
-            ("app:", name("app"), None),
+            ("app:", name("app"), Some(id(0))),
+            ("app:staff:x", name("app"), Some(name("staff:x"))),
             ("0:root", id(0), Some(id(0))),
-            ("-1", name("-1"), None),
+            ("-1:+7", id(0), Some(id(7))),
+            ("-2", id(4_294_967_294), None),
+            ("2147483647", id(2_147_483_647), None),
+            ("2147483648", name("2147483648"), None),
             (":staff", id(0), Some(name("staff"))),
+            (":", id(0), Some(id(0))),
         ] {
-            assert_eq!(parse(text).unwrap(), Owner { user, group }, "{text}");
+            assert_eq!(parse_owner(text), Owner { user, group }, "{text}");
         }
-        assert_eq!(parse(":").unwrap_err(), "the owner `:` is empty");
     }
 
     #[test]

@@ -19,18 +19,17 @@ pub(super) fn lower(step: &mut Step<'_>, word: &Word) -> Result<(), LowerError> 
     };
     step.stage.config.config.working_dir.clone_from(&path);
     let text = format!("WORKDIR {path}");
-    let directory = step.workdir();
-    if directory == "/" {
+    if path == "/" {
         step.record(config_only(text));
         return Ok(());
     }
     let user = &step.stage.config.config.user;
-    let owner = if user.is_empty() { None } else { Some(parse_owner(user, word.span)?) };
+    let owner = if user.is_empty() { None } else { Some(parse_owner(user)) };
     let line = expand::expand_line(&step.command.instruction.original, step.build.escape, &step.stage.env);
     let label = step.label(&uppercase_keyword(line));
     let mut ports = Ports::default();
     let base = step.stage.head.map(|head| ports.of(head));
-    let actions = vec![Action::Mkdir(Mkdir { path: directory, mode: 0o755, owner })];
+    let actions = vec![Action::Mkdir(Mkdir { path: step.workdir(), mode: 0o755, owner })];
     step.push(Op::File(File { base, actions }), ports, label);
     step.record(layer(text));
     Ok(())

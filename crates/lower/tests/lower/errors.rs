@@ -118,7 +118,6 @@ fn faults_of_copy_and_add() {
             "git@example.org:x/y",
             "use ADD",
         ),
-        ("FROM a\nCOPY --chown=: a b\n", "the owner `:` is empty", ":", "write `user:group` or `user`"),
         ("FROM a\nCOPY --chmod=99999 a b\n", "`--chmod=99999` is not a mode", "99999", mode_hint),
         ("FROM a\nCOPY --chmod=77777 a b\n", "`--chmod=77777` is not a mode", "77777", mode_hint),
         ("FROM a\nCOPY --chmod=rwx a b\n", "`--chmod=rwx` is not a mode", "rwx", mode_hint),
@@ -225,7 +224,6 @@ fn faults_of_the_other_instructions() {
             "known are `:-`, `-`, `:+`, `+`, `:?`, `?`, `#`, `##`, `%`, `%%`, `/` and `//`",
         ),
         ("FROM a\nWORKDIR ${B\n", "`${` is not closed: missing `}`", "${B", ""),
-        ("FROM a\nUSER :\nWORKDIR /a\n", "the owner `:` is empty", "/a", "write `user:group` or `user`"),
     ]);
 }
 

@@ -43,7 +43,11 @@ const ROWS: &[(&str, &str, &str)] = &[
         "md5:1: digest `md5:1` uses an algorithm that kiln cannot verify [only `sha256:` is supported]",
     ),
     ("ADD --chmod", "ADD --chmod=rwx x /", "rwx: `--chmod=rwx` is not a mode [write `0755`, or `u=rwX,go=rX`]"),
-    ("ADD --chown", "ADD --chown=: x /", ":: the owner `:` is empty [write `user:group` or `user`]"),
+    (
+        "ADD --chown",
+        "ADD --chown x /",
+        "--chown: flag `--chown` needs a value [write --chown=VALUE, without blanks around `=`]",
+    ),
     (
         "ADD --exclude",
         "ADD --exclude x /",
@@ -57,7 +61,11 @@ const ROWS: &[(&str, &str, &str)] = &[
     ("ADD --link", "ADD --link=yes x /", "--link=yes: flag `--link` is `true` or `false`, not `yes`"),
     ("ADD --unpack", "ADD --unpack=no x /", "--unpack=no: flag `--unpack` is `true` or `false`, not `no`"),
     ("COPY --chmod", "COPY --chmod=888 x /", "888: `--chmod=888` is not a mode [write `0755`, or `u=rwX,go=rX`]"),
-    ("COPY --chown", "COPY --chown=: x /", ":: the owner `:` is empty [write `user:group` or `user`]"),
+    (
+        "COPY --chown",
+        "COPY --chown x /",
+        "--chown: flag `--chown` needs a value [write --chown=VALUE, without blanks around `=`]",
+    ),
     (
         "COPY --exclude",
         "COPY --exclude x /",
