@@ -37,6 +37,8 @@ pub(crate) enum WriteError {
     Build(#[from] BuildError),
 }
 
+const SET_GROUP_ID: u32 = 0o2000;
+
 /// A new layer over a base tree.
 pub(crate) struct LayerWriter<'a> {
     builder: Builder,
@@ -72,8 +74,9 @@ impl<'a> LayerWriter<'a> {
         Ok(path.as_os_str().is_empty() || self.entry(path)?.is_some_and(|entry| entry.is_directory()))
     }
 
-    /// Makes `path` and its parents where they are missing.
-    fn make_directories(&self, path: &Path, meta: &Meta) -> Result<(), WriteError> {
+    /// Makes `path` and its parents where they are missing. As the kernel does it, a new directory has the set-group-id bit of the one that
+    /// it is in and, unless it is given an owner, the group as well.
+    fn make_directories(&self, path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<(), WriteError> {
         let mut missing = Vec::new();
         for ancestor in path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty()) {
             match self.entry(ancestor)? {
@@ -82,8 +85,16 @@ impl<'a> LayerWriter<'a> {
                 None => missing.push(ancestor),
             }
         }
+        let Some(first) = missing.last() else { return Ok(()) };
+        let (uid, gid) = owner.unwrap_or_default();
+        let mut meta = Meta { mode, uid, gid, mtime: Time::now(), xattrs: Vec::new() };
+        let above = self.entry(first.parent().unwrap_or(Path::new("")))?;
+        if let Some(above) = above.filter(|above| above.mode & SET_GROUP_ID != 0) {
+            meta.mode |= SET_GROUP_ID;
+            meta.gid = owner.map_or(above.gid, |(_, gid)| gid);
+        }
         for directory in missing.into_iter().rev() {
-            self.builder.directory(directory, meta)?;
+            self.builder.directory(directory, &meta)?;
         }
         Ok(())
     }
@@ -94,24 +105,22 @@ impl<'a> LayerWriter<'a> {
 
     /// WORKDIR and the like: makes a directory with its parents; one that is there stays as it is.
     pub(crate) fn mkdir(&self, mkdir: &Mkdir) -> Result<(), WriteError> {
-        let (uid, gid) = self.owner(mkdir.owner.as_ref())?.unwrap_or_default();
-        let meta = Meta { mode: mkdir.mode, uid, gid, mtime: Time::now(), xattrs: Vec::new() };
+        let owner = self.owner(mkdir.owner.as_ref())?;
         let path = resolve(self.base.as_ref(), Path::new(&mkdir.path), true)?;
-        self.make_directories(&path, &meta)
+        self.make_directories(&path, mkdir.mode, owner)
     }
 
     /// A file of given bytes.
     pub(crate) fn mkfile(&self, mkfile: &Mkfile) -> Result<(), WriteError> {
-        let (uid, gid) = self.owner(mkfile.owner.as_ref())?.unwrap_or_default();
+        let owner = self.owner(mkfile.owner.as_ref())?;
         let mode = mkfile.mode.as_ref().map_or(Ok(0o644), |mode| mode::apply(mode, 0o644, false))?;
         let mut path = resolve(self.base.as_ref(), Path::new(&mkfile.dest), true)?;
         if mkfile.dest.ends_with('/') || self.is_directory(&path)? {
             path.push(&mkfile.name);
         }
-        let now = Time::now();
-        let parents = Meta { mode: 0o755, uid, gid, mtime: now, xattrs: Vec::new() };
-        self.make_directories(path.parent().unwrap_or(Path::new("")), &parents)?;
-        let meta = Meta { mode, uid, gid, mtime: now, xattrs: Vec::new() };
+        self.make_directories(path.parent().unwrap_or(Path::new("")), 0o755, owner)?;
+        let (uid, gid) = owner.unwrap_or_default();
+        let meta = Meta { mode, uid, gid, mtime: Time::now(), xattrs: Vec::new() };
         self.builder.file(&path, &meta, &mkfile.data[..])?;
         Ok(())
     }
@@ -125,22 +134,19 @@ impl<'a> LayerWriter<'a> {
         earlier: Option<&Earlier>,
     ) -> Result<(), WriteError> {
         let owner = self.owner(copy.owner.as_ref())?;
-        let (uid, gid) = owner.unwrap_or_default();
-        let parents = Meta { mode: 0o755, uid, gid, mtime: Time::now(), xattrs: Vec::new() };
         for found in matches {
             let Some(first) = found.files.first() else { continue };
             let root = self.destination(copy, found, first)?;
-            self.make_directories(root.parent().unwrap_or(Path::new("")), &parents)?;
-            CopyMatch { writer: self, copy, from, owner, found, root, parents: &parents, earlier }.run()?;
+            self.make_directories(root.parent().unwrap_or(Path::new("")), 0o755, owner)?;
+            CopyMatch { writer: self, copy, from, owner, found, root, earlier }.run()?;
         }
         Ok(())
     }
 
     /// The directory that an archive is unpacked to, made where it is missing.
     pub(crate) fn archive_root(&self, copy: &Copy) -> Result<PathBuf, WriteError> {
-        let (uid, gid) = self.owner(copy.owner.as_ref())?.unwrap_or_default();
         let root = resolve(self.base.as_ref(), Path::new(&copy.dest), true)?;
-        self.make_directories(&root, &Meta { mode: 0o755, uid, gid, mtime: Time::now(), xattrs: Vec::new() })?;
+        self.make_directories(&root, 0o755, self.owner(copy.owner.as_ref())?)?;
         Ok(root)
     }
 
@@ -182,8 +188,6 @@ struct CopyMatch<'a> {
     owner: Option<(u32, u32)>,
     found: &'a Match,
     root: PathBuf,
-    /// What directories get that are made on the way.
-    parents: &'a Meta,
     earlier: Option<&'a Earlier>,
 }
 
@@ -220,13 +224,11 @@ impl CopyMatch<'_> {
                 }
             } else if !file.entry.is_directory() {
                 rest.push(file);
-            } else if above.is_some() {
+            } else if above.is_some() || (there.is_none() && self.copy.parents) {
                 self.writer.builder.directory(&dest, &self.meta(file)?)?;
             } else if there.is_none() {
-                // A directory is copied by its contents: the destination is made as any missing parent is. With `--parents` it is
-                // one of the directories copied.
-                let meta = if self.copy.parents { self.meta(file)? } else { self.parents.clone() };
-                self.writer.builder.directory(&dest, &meta)?;
+                // A directory is copied by its contents: the destination is made as any missing parent is.
+                self.writer.make_directories(&dest, 0o755, self.owner)?;
             }
         }
         parallel::for_each(&mut rest, WORTHWHILE, |file| match self.writer.cancelled.load(Ordering::Relaxed) {
