@@ -16,7 +16,7 @@ pub struct Exec {
     pub arguments: Vec<String>,
     /// Environment that the process sees but that says nothing about the result: proxy arguments. Not part of any key.
     pub transparent_env: Vec<(String, String)>,
-    /// Absolute working directory.
+    /// Absolute working directory; only with a `..` is it other than clean.
     pub cwd: String,
     /// `user[:group]`, names or numbers, looked up in the root; root if absent.
     pub user: Option<String>,
@@ -195,7 +195,7 @@ pub enum MountKind {
         from: Option<Port>,
         /// The path in `from`, or the sub-directory of the cache that is mounted.
         source: String,
-        /// Mode of its root when it is made; 0755 if absent.
+        /// Mode of its root when it is made, if it is one that belongs to somebody; 0755 if absent.
         mode: Option<u32>,
         /// Owner when it is made.
         uid: u32,

@@ -26,8 +26,7 @@ pub(crate) fn absolute(dir: &str, path: &str) -> String {
 /// The destination of COPY and ADD: absolute, with a trailing slash where the text says that it is a directory.
 pub(crate) fn destination(dir: &str, path: &str) -> String {
     let mut full = absolute(dir, path);
-    let directory =
-        matches!(path, "" | "." | "..") || path.ends_with('/') || path.ends_with("/.") || path.ends_with("/..");
+    let directory = matches!(path, "" | ".") || path.ends_with('/') || path.ends_with("/.");
     if directory && full != "/" {
         full.push('/');
     }
@@ -96,7 +95,8 @@ mod tests {
             ("/app", "x", "/app/x"),
             ("/app", "x/", "/app/x/"),
             ("/app", "x/.", "/app/x/"),
-            ("/app/b", "..", "/app/"),
+            ("/app", "x/..", "/app"),
+            ("/app/b", "..", "/app"),
             ("/", ".", "/"),
             ("/app", "/", "/"),
             ("/app", "/x//y", "/x/y"),

@@ -120,9 +120,18 @@ impl Step<'_> {
         self.stage.history.push(Arc::new(entry));
     }
 
-    /// The absolute, clean working directory.
+    /// The absolute, clean working directory, which paths of instructions are joined to.
     pub(crate) fn workdir(&self) -> String {
         crate::paths::absolute("/", &self.stage.config.config.working_dir)
+    }
+
+    /// The working directory of a process. What `..` leads to is for the file system to say: there may be a link before it.
+    pub(crate) fn process_directory(&self) -> String {
+        let written = &self.stage.config.config.working_dir;
+        match written.starts_with('/') && written.split('/').any(|part| part == "..") {
+            true => written.clone(),
+            false => self.workdir(),
+        }
     }
 
     /// The main build context.

@@ -21,7 +21,7 @@ pub(super) fn lower(step: &mut Step<'_>, run: &Run) -> Result<(), LowerError> {
         root: step.stage.head.map(|head| ports.of(head)),
         env: step.stage.env.entries().clone(),
         arguments: step.stage.args.iter().map(|(name, _)| name.clone()).collect(),
-        cwd: step.workdir(),
+        cwd: step.process_directory(),
         user: (!user.is_empty()).then(|| user.clone()),
         hostname: step.build.settings.hostname.clone(),
         network: network(step, run)?,
