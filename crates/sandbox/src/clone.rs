@@ -1,6 +1,6 @@
 //! The clone: namespaces, a stack of its own for the child, and the caller's side of the spawn.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -76,14 +76,17 @@ impl Stdio {
     fn open(spec: &Spec) -> Result<Self, SpawnError> {
         let open = || -> io::Result<Self> {
             let mut stdio = Self { child: [None, None, None], stdout: None, stderr: None };
-            if spec.stdin == Stdin::Null {
-                stdio.child[0] = Some(above_stdio(OpenOptions::new().read(true).open("/dev/null")?.into())?);
+            // The program may open `/dev/stdin` and `/dev/stdout` anew, which the kernel allows their owner only.
+            let owned = |end: &OwnedFd| std::os::unix::fs::fchown(end, Some(spec.user.uid), None);
+            if spec.stdin == Stdin::Ended {
+                let (reading, _) = pipe_with(PipeFlags::CLOEXEC)?;
+                owned(&reading)?;
+                stdio.child[0] = Some(above_stdio(reading)?);
             }
             if spec.output == Output::Piped {
                 for (index, reader) in [(1, &mut stdio.stdout), (2, &mut stdio.stderr)] {
                     let (reading, writing) = pipe_with(PipeFlags::CLOEXEC)?;
-                    // The program may open `/dev/stdout` anew, which the kernel allows its owner only.
-                    std::os::unix::fs::fchown(&writing, Some(spec.user.uid), Some(spec.user.gid))?;
+                    owned(&writing)?;
                     stdio.child[index] = Some(above_stdio(writing)?);
                     *reader = Some(File::from(above_stdio(reading)?));
                 }

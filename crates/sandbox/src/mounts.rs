@@ -7,7 +7,9 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, fstat, fstatfs, openat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, fchmod, fchown, fstat, fstatfs, openat,
+};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -128,6 +130,13 @@ pub(crate) fn attach_all(plan: &mut Plan, root: &OwnedFd) -> core::result::Resul
             FileType::Directory => Kind::Directory,
             _ => Kind::File,
         };
+        if matches!(mount.source, SourcePlan::Tmpfs { .. })
+            && let Ok(hidden) = resolve(root, &mount.target)
+        {
+            // As in Docker, a directory that is there gives it its mode.
+            let mode = Mode::from_raw_mode(fstat(&hidden).at_index(Stage::Target, index)?.st_mode & 0o7777);
+            chmodat(tree, c".", mode, AtFlags::empty()).at_index(Stage::Target, index)?;
+        }
         let log = &mut plan.outcome.stubs;
         let target = log.resolve_or_create(root, &mount.target, kind, Origin::Mount).at_index(Stage::Target, index)?;
         if is_proc(&target).at_index(Stage::Target, index)? {

@@ -67,7 +67,7 @@ impl Spec {
             rlimits: Vec::new(),
             shm_size: 64 << 20,
             cgroup: None,
-            stdin: Stdin::Null,
+            stdin: Stdin::Ended,
             output: Output::Piped,
         }
     }
@@ -139,7 +139,7 @@ pub enum MountKind {
     Tmpfs {
         /// Largest size in bytes; the kernel's default (half of memory) if `None`.
         size: Option<u64>,
-        /// Permission bits of its root, `0o1777` as a rule.
+        /// Permission bits of its root, `0o1777` as a rule. Where there is a directory, that one's count.
         mode: u32,
     },
     /// A read-only file in memory that no other process ever sees: a secret. It is gone with the sandbox.
@@ -226,9 +226,9 @@ pub struct Limits {
 /// Where standard input comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Stdin {
-    /// An empty file.
+    /// A pipe at its end, as Docker has it: programs tell it from a file.
     #[default]
-    Null,
+    Ended,
     /// The caller's.
     Inherit,
 }

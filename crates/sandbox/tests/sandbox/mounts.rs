@@ -115,6 +115,18 @@ fn tmpfs_has_size_and_mode() {
 }
 
 #[test]
+fn tmpfs_has_the_mode_of_the_directory_that_it_hides() {
+    need_root!();
+    let mut sandbox = Trial::sh("stat -c '%a %u' /private; touch /private/x; umount /private 2>/dev/null; ls /private");
+    let private = sandbox.upper().join("private");
+    fs::create_dir(&private).unwrap();
+    fs::set_permissions(&private, PermissionsExt::from_mode(0o2710)).unwrap();
+    std::os::unix::fs::chown(&private, Some(5), Some(6)).unwrap();
+    sandbox.spec.mounts.push(tmpfs("/private"));
+    assert_eq!(sandbox.output(), "2710 0\nx");
+}
+
+#[test]
 fn programs_run_from_a_tmpfs() {
     need_root!();
     let mut sandbox = Trial::sh("cp /bin/busybox /t/true && /t/true && echo ran");

@@ -36,6 +36,14 @@ fn users_may_open_their_streams_anew() {
 }
 
 #[test]
+fn standard_input_is_a_pipe_at_its_end() {
+    need_root!();
+    let mut sandbox = Trial::sh("test -p /dev/stdin && echo pipe; cat; cat /dev/stdin; echo end");
+    sandbox.spec.user = User { uid: 1000, gid: 1000, additional_gids: vec![] };
+    assert_eq!(sandbox.output(), "pipe\nend");
+}
+
+#[test]
 fn huge_output_arrives_whole() {
     need_root!();
     let ran = Trial::sh("dd if=/dev/zero bs=1M count=64 2>/dev/null | tr '\\0' x").run();
