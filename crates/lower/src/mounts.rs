@@ -102,7 +102,7 @@ fn cache(
             },
             from,
             source,
-            mode: cache.mode.filter(|_| made).map(|mode| mode & 0o777),
+            mode: made.then(|| cache.mode.unwrap_or(0o755) & 0o777),
             uid: cache.uid.filter(|_| made).unwrap_or(0),
             gid: cache.gid.filter(|_| made).unwrap_or(0),
         },

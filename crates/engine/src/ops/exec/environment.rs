@@ -16,21 +16,22 @@ pub(crate) struct NetworkFiles {
     pub(crate) hosts: PathBuf,
 }
 
-/// The environment: the step's own, `PATH` and `HOME` where it has none, and what mounts and proxies add. As in Docker an empty
+/// The environment: the step's own, what mounts and proxies add, and `PATH` and `HOME` where it has none. As in Docker an empty
 /// `HOME` is none.
 pub(crate) fn variables(exec: &Exec, user: &ProcessUser, from_mounts: &[(String, String)]) -> Vec<(String, String)> {
     let mut variables = exec.env.to_vec();
-    let has = |variables: &[(String, String)], name: &str| variables.iter().any(|(known, _)| known == name);
     // Who builds knows the proxy better than the Dockerfile; what a mount sets was asked for by this very step.
     for (name, value) in exec.transparent_env.iter().chain(from_mounts) {
         variables.retain(|(known, _)| known != name);
         variables.push((name.clone(), value.clone()));
     }
-    variables.retain(|(name, value)| name != "HOME" || !value.is_empty());
-    for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", &user.home)] {
-        if !has(&variables, name) {
-            variables.push((name.to_owned(), value.to_owned()));
-        }
+    if !variables.iter().any(|(name, _)| name == "PATH") {
+        variables.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
+    }
+    match variables.iter_mut().find(|(name, _)| name == "HOME") {
+        Some((_, value)) if value.is_empty() => value.clone_from(&user.home),
+        Some(_) => {}
+        None => variables.push(("HOME".to_owned(), user.home.clone())),
     }
     variables
 }
