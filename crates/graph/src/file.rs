@@ -19,8 +19,8 @@ pub enum Action {
 pub struct Copy {
     /// The tree that is copied from.
     pub from: Port,
-    /// Paths below its root, with Go's `path.Match` wildcards and `**`; `.` is all of it. A directory is copied by its contents. With
-    /// `parents`, one `/./` may stand in a path: parents are made from there on.
+    /// Paths below its root, with Go's `path.Match` wildcards; `.` is all of it. A directory is copied by its contents. With `parents`, `**`
+    /// matches any number of directories, and one `/./` may stand in a path: parents are made from there on.
     pub sources: Vec<String>,
     /// Absolute destination; a directory if it ends in a slash, or if there is more than one source.
     pub dest: String,

@@ -13,21 +13,25 @@ pub(crate) struct ModeError {
 pub(crate) fn apply(mode: &Mode, current: u32, is_directory: bool) -> Result<u32, ModeError> {
     match mode {
         Mode::Octal(mode) => Ok(mode & 0o7777),
-        Mode::Symbolic(text) => text
-            .split(',')
-            .try_fold(current, |mode, clause| apply_clause(clause, mode, is_directory))
-            .ok_or_else(|| ModeError { mode: text.clone() }),
+        Mode::Symbolic(text) => {
+            let executable = is_directory || current & 0o111 != 0;
+            text.split(',')
+                .try_fold(current, |mode, clause| apply_clause(clause, mode, executable))
+                .ok_or_else(|| ModeError { mode: text.clone() })
+        }
     }
 }
 
-/// One clause: `[ugoa]*([-+=][rwxXst]*|[ugo])+`.
-fn apply_clause(clause: &str, mut mode: u32, is_directory: bool) -> Option<u32> {
+/// One clause, `[ugoa]*([-+=]([rwxXst]*|[ugo]))+`, as BSD's `chmod` has it: what `X` means depends on the mode that the file had before all
+/// clauses, and `=` takes away set-id bits as well. `executable` is whether `X` is an `x`.
+fn apply_clause(clause: &str, mut mode: u32, executable: bool) -> Option<u32> {
     let split = clause.find(|c| !"ugoa".contains(c))?;
     let (who, mut actions) = clause.split_at(split);
     let (mut user, mut group, mut other) = (who.contains('u'), who.contains('g'), who.contains('o'));
     if who.is_empty() || who.contains('a') {
         (user, group, other) = (true, true, true);
     }
+    let set_ids = (if user { 0o4000 } else { 0 }) | (if group { 0o2000 } else { 0 });
     let spread = |bits: u32| {
         (if user { bits << 6 } else { 0 }) | (if group { bits << 3 } else { 0 }) | (if other { bits } else { 0 })
     };
@@ -37,16 +41,18 @@ fn apply_clause(clause: &str, mut mode: u32, is_directory: bool) -> Option<u32> 
         let end = actions.find(|c| "+-=".contains(c)).unwrap_or(actions.len());
         let (permissions, rest) = actions.split_at(end);
         actions = rest;
+        let copies = permissions.contains(['u', 'g', 'o']);
         let mut bits = 0;
         for permission in permissions.chars() {
             bits |= match permission {
                 'r' => spread(4),
                 'w' => spread(2),
                 'x' => spread(1),
-                'X' if is_directory || mode & 0o111 != 0 => spread(1),
+                'X' if executable && operator != '-' => spread(1),
                 'X' => 0,
-                's' => (if user { 0o4000 } else { 0 }) | (if group { 0o2000 } else { 0 }),
-                't' => 0o1000,
+                's' => set_ids,
+                't' if user || group => 0o1000,
+                't' => 0,
                 'u' => spread(mode >> 6 & 7),
                 'g' => spread(mode >> 3 & 7),
                 'o' => spread(mode & 7),
@@ -56,7 +62,8 @@ fn apply_clause(clause: &str, mut mode: u32, is_directory: bool) -> Option<u32> 
         mode = match operator {
             '+' => mode | bits,
             '-' => mode & !bits,
-            _ => mode & !spread(7) | bits,
+            _ if copies => mode & !spread(7) | bits,
+            _ => mode & !(spread(7) | set_ids) | bits,
         };
     }
     Some(mode)
@@ -78,6 +85,12 @@ mod tests {
             ("u+s", 0o755, false, Some(0o4755)),
             ("+t", 0o777, true, Some(0o1777)),
             ("u+r-w", 0o200, false, Some(0o400)),
+            ("go=", 0o2775, true, Some(0o700)),
+            ("u=rwx,go=u-w", 0o4640, false, Some(0o755)),
+            ("g=u", 0o2750, true, Some(0o2770)),
+            ("o+t", 0o777, true, Some(0o777)),
+            ("a-x,u+X", 0o755, false, Some(0o744)),
+            ("-X", 0o755, false, Some(0o755)),
             ("u", 0o644, false, None),
             ("z+x", 0o644, false, None),
             ("u+q", 0o644, false, None),

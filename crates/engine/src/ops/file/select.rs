@@ -132,11 +132,26 @@ fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, S
     // Only what stands below the components without wildcards can match.
     let fixed: PathBuf =
         plain.components().take_while(|part| !part.as_os_str().to_str().is_some_and(Pattern::has_wildcards)).collect();
-    let pattern = Pattern::new(plain_text)?;
-    let depth = if plain_text.contains("**") { usize::MAX } else { plain.components().count() };
+    let pattern = if copy.parents { Pattern::new(plain_text)? } else { Pattern::new(&single_stars(plain_text))? };
+    let depth = if copy.parents && plain_text.contains("**") { usize::MAX } else { plain.components().count() };
     let mut found = Vec::new();
     collect_matches(tree, &fixed, &pattern, depth, &mut found)?;
     Ok(found)
+}
+
+/// The pattern as BuildKit reads it unless there is `--parents`: `**` means no more than `*`, and matches within one directory.
+fn single_stars(pattern: &str) -> String {
+    let mut single = String::with_capacity(pattern.len());
+    let (mut escaped, mut starred) = (false, false);
+    for c in pattern.chars() {
+        let star = c == '*' && !escaped;
+        if !(star && starred) {
+            single.push(c);
+        }
+        starred = star;
+        escaped = c == '\\' && !escaped;
+    }
+    single
 }
 
 /// What to say of a path that leads nowhere, if it is a link.
@@ -423,6 +438,8 @@ mod tests {
             (&["x"], &[], &["x/c.go", "x/y/d.go"]),
             (&["x/*"], &[], &["x/c.go", "x/y/d.go"]),
             (&["."], &[], &["a.go", "b.go", "b.txt", "x/c.go", "x/y/d.go"]),
+            (&["**/*.go"], &[], &["x/c.go"]),
+            (&["x/**"], &[], &["x/c.go", "x/y/d.go"]),
             (&["."], &["**/*.go"], &["b.txt"]),
             (&["."], &["x", "!x/y"], &["a.go", "b.go", "b.txt", "x/y/d.go"]),
         ] {
@@ -430,6 +447,15 @@ mod tests {
         }
         let error = select(&tree, &copy(&["nope"], &[]), &AtomicBool::new(false)).unwrap_err();
         assert_eq!(error.to_string(), "`nope` does not exist in the build context");
+    }
+
+    #[test]
+    fn stars_of_sources() {
+        for (pattern, single) in
+            [("**/*.go", "*/*.go"), ("a***b", "a*b"), (r"\**", r"\**"), (r"\\**", r"\\*"), ("*/*", "*/*"), ("x", "x")]
+        {
+            assert_eq!(single_stars(pattern), single);
+        }
     }
 
     #[test]
