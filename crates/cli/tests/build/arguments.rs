@@ -80,6 +80,14 @@ fn ids_and_metadata_in_files() {
     let manifest = fs::read(layout.join("blobs/sha256").join(hex)).unwrap();
     assert_eq!(metadata["containerimage.descriptor"]["size"], manifest.len());
 
+    // In the store alone there is no manifest: the digest is the id, as Docker's own store has it.
+    let metadata = kiln.path("metadata.json");
+    Ran::of(kiln.build_command(["-t", "app", "--metadata-file"]).arg(&metadata)).succeeds();
+    let metadata: serde_json::Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();
+    assert_eq!(metadata["containerimage.digest"], image.id);
+    assert_eq!(metadata["containerimage.config.digest"], image.id);
+    assert_eq!(metadata.get("containerimage.descriptor"), None);
+
     // A build that fails leaves no stale id.
     kiln.write("Dockerfile", "FROM base\nRUN false\n");
     Ran::of(kiln.build_command(["--iidfile"]).arg(&iidfile)).exits(1);

@@ -87,6 +87,9 @@ fn metadata(outcome: &BuildOutcome) -> Map<String, Value> {
         let descriptor = json!({ "mediaType": manifest.media_type, "digest": digest, "size": manifest.size });
         metadata.insert("containerimage.descriptor".to_owned(), descriptor);
         metadata.insert("containerimage.digest".to_owned(), json!(digest));
+    } else if let Some(config) = &outcome.config {
+        // The store makes a manifest only for who asks for the bytes. A Docker daemon's own store has none either, and names the id.
+        metadata.insert("containerimage.digest".to_owned(), json!(config.to_string()));
     }
     if !outcome.names.is_empty() {
         metadata.insert("image.name".to_owned(), json!(outcome.names.join(",")));
@@ -184,6 +187,13 @@ mod tests {
                 "image.name": "docker.io/library/app:latest,docker.io/library/app:2",
             })
         );
+    }
+
+    #[test]
+    fn without_a_manifest_the_digest_is_the_id() {
+        let metadata = metadata(&BuildOutcome { manifest: None, ..outcome() });
+        assert_eq!(metadata["containerimage.digest"], metadata["containerimage.config.digest"]);
+        assert!(!metadata.contains_key("containerimage.descriptor"));
     }
 
     #[test]
