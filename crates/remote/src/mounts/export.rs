@@ -7,15 +7,16 @@
 //! The tree may be in use. What a file holds is taken from one reading between two equal stats; a file that keeps changing is left
 //! out, as one that vanishes is.
 
+use super::candidates::{Candidates, RowKind};
 use super::chunk::{Chunk, Cutter};
 use super::go::{self, BuildCaches};
 use super::index::Index;
 use super::known::KnownChunks;
-use super::listing::{Encoder, Item, MAX_ITEMS, MAX_LISTING, MAX_NAMES, MAX_SIZE, What, bytes_path};
-use super::memo::{KnownFile, KnownPack, Memo, MemoWriter, PackContent, Stat};
+use super::listing::{Encoder, MAX_ITEMS, MAX_LISTING, MAX_NAMES, MAX_SIZE, bytes_path};
+use super::memo::{KnownPack, Memo, MemoWriter, PackContent, Stat};
 use super::pack;
 use super::packing::{Packing, send_packs};
-use super::walk::{Seen, attributes, walk};
+use super::walk::{attributes, walk};
 use crate::blob::{BlobRef, Content, Sent};
 use crate::error::RemoteError;
 use crate::parallel;
@@ -25,7 +26,7 @@ use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -118,12 +119,10 @@ pub fn export_mount(
     stop: &AtomicBool,
 ) -> Result<Exported, ExportError> {
     let directory = Directory::new(tree)?;
-    let mut files = Vec::new();
-    walk(&directory, stop, |seen| files.push(Candidate { seen, unread: false, left_out: false }))?;
-    let go = BuildCaches::find(files.iter().map(|file| &file.seen.item));
-    recall(&mut files, &memo, &go);
-    // What it knows of files is in their items now, and is not kept twice.
-    let packs = memo.packs;
+    let mut files = Candidates::default();
+    walk(&directory, stop, |seen| files.push(seen))?;
+    let go = files.go_caches();
+    let packs = recall(&mut files, memo, &go);
     let before = files.len();
     select(&mut files, limits, &go)?;
     let (of_listings, of_files) =
@@ -147,7 +146,7 @@ pub fn export_mount(
     // Whichever way they were learned of.
     packs.sort_unstable_by_key(|pack| pack.blob);
     let named = |content| packs.iter().filter(move |pack| pack.content == content).map(|pack| pack.blob).collect();
-    let size = files.iter().map(|file| file.seen.item.size()).sum();
+    let size = files.size();
     let index = Index::new((files.len() as u64, size), listing, named(PackContent::Listing), named(PackContent::Files));
     let bytes = index.encode();
     let blob = BlobRef::of_bytes(&bytes);
@@ -162,73 +161,67 @@ pub fn export_mount(
         left_out: (before - files.len()) as u64,
         sent: new,
         total: blob.size + packs.iter().map(|pack| pack.blob.size).sum::<u64>(),
-        memo: remember(files, packs),
+        memo: remember(&files, packs),
     })
 }
 
-/// What was seen, and what is to become of it.
-struct Candidate {
-    seen: Seen,
-    /// A file whose chunks are not known.
-    unread: bool,
-    left_out: bool,
-}
-
-impl Candidate {
-    /// The bytes that it was seen to have.
-    fn size(&self) -> u64 {
-        if matches!(self.seen.item.what, What::File(_)) { self.seen.stat.size } else { 0 }
-    }
-}
-
-/// Finds what the memo knows of the files, and the times under which they travel.
-fn recall(files: &mut Vec<Candidate>, memo: &Memo, go: &BuildCaches) {
+/// Finds what the memo knows of the files, and the times under which they travel. Gives the packs that it knows: the rest of it is in the
+/// files now, and is not kept twice.
+fn recall(files: &mut Candidates, memo: Memo, go: &BuildCaches) -> Vec<KnownPack> {
     let mut known = memo.files();
-    files.retain(|file| !go.has_trim_file(&file.seen.item.path));
-    for Candidate { seen, unread, .. } in files {
-        if !matches!(seen.item.what, What::File(_)) {
+    for at in 0..files.len() {
+        let (path, row) = (files.path(at), files.row(at));
+        if row.kind != RowKind::Directory && go.has_trim_file(path) {
+            files.row_mut(at).left_out = true;
             continue;
         }
-        let file = known.find(&seen.item.path);
-        let unchanged = file.as_ref().is_some_and(|file| file.stat == seen.stat);
-        let same_bytes = |stat: &Stat| stat.size == seen.stat.size && stat.inode == seen.stat.inode;
-        let same =
-            unchanged || file.as_ref().is_some_and(|file| go.has_immutable(&seen.item.path) && same_bytes(&file.stat));
-        if go.has_entry(&seen.item.path) {
+        if row.kind != RowKind::File {
+            continue;
+        }
+        let file = known.find(path);
+        let unchanged = file.as_ref().is_some_and(|file| file.stat == row.stat);
+        let same_bytes = |stat: &Stat| stat.size == row.stat.size && stat.inode == row.stat.inode;
+        let same = unchanged || file.as_ref().is_some_and(|file| go.has_immutable(path) && same_bytes(&file.stat));
+        let mtime = if go.has_entry(path) {
             let recorded = file.as_ref().filter(|_| unchanged).map(|file| file.recorded);
-            seen.item.mtime = recorded.unwrap_or_else(|| go::day_of(seen.item.mtime));
-        }
+            recorded.unwrap_or_else(|| go::day_of(row.mtime))
+        } else {
+            row.mtime
+        };
+        let row = files.row_mut(at);
+        (row.mtime, row.unread) = (mtime, !same);
         if let Some(file) = file.filter(|_| same) {
-            seen.item.what = What::File(file.chunks);
-            seen.item.xattrs = file.xattrs;
+            files.set_chunks(at, &file.chunks);
+            files.set_xattrs(at, file.xattrs);
         }
-        *unread = !same;
     }
+    files.drop_left_out();
+    memo.packs
 }
 
 /// Leaves out what the limits say.
-fn select(files: &mut Vec<Candidate>, limits: &Limits, go: &BuildCaches) -> Result<(), ExportError> {
+fn select(files: &mut Candidates, limits: &Limits, go: &BuildCaches) -> Result<(), ExportError> {
     let now = Time::now();
-    let mut size: u64 = files.iter().map(|file| file.size()).sum();
+    let mut size: u64 = (0..files.len()).map(|at| files.seen_size(at)).sum();
     let mut entries: Vec<(Time, usize)> = (0..files.len())
-        .filter(|&at| !go.roots().is_empty() && go.has_entry(&files[at].seen.item.path))
-        .map(|at| (files[at].seen.item.mtime, at))
+        .filter(|&at| !go.roots().is_empty() && go.has_entry(files.path(at)))
+        .map(|at| (files.row(at).mtime, at))
         .collect();
     entries.sort_unstable();
     let age = limits.max_age.map(|age| Time::seconds(now.secs.saturating_sub_unsigned(age.as_secs())));
     let limit = limits.max_size.unwrap_or(MAX_SIZE).min(MAX_SIZE);
     for (used, at) in entries {
         if size > limit || age.is_some_and(|oldest| used < oldest) {
-            size -= files[at].size();
-            files[at].left_out = true;
+            size -= files.seen_size(at);
+            files.row_mut(at).left_out = true;
         }
     }
-    files.retain(|file| !file.left_out);
+    files.drop_left_out();
     if size > limit {
         return Err(ExportError::TooLarge { size, limit });
     }
-    let names: u64 = files.iter().map(|file| file.seen.item.names()).sum();
-    if files.len() > MAX_ITEMS || names > MAX_NAMES { Err(ExportError::TooMany) } else { Ok(()) }
+    let too_many = files.is_overflown() || files.len() > MAX_ITEMS || files.names_size() > MAX_NAMES;
+    if too_many { Err(ExportError::TooMany) } else { Ok(()) }
 }
 
 /// The packs that are at the place, and stay there until the export is over.
@@ -242,14 +235,15 @@ fn present(mut packs: Vec<KnownPack>, blobs: &dyn Blobs, stop: &AtomicBool) -> R
 /// Reads what must be read, and gives the packs that are there and have something in use. What is known of the chunks is gone when the
 /// listing is made: both at once would be most of the memory that an export takes.
 fn read_files(
-    files: &mut Vec<Candidate>,
+    files: &mut Candidates,
     tree: &Directory,
     go: &BuildCaches,
     mut known: KnownChunks,
     (packing, blobs): (&mut Packing<'_>, &dyn Blobs),
     stop: &AtomicBool,
 ) -> Result<Vec<KnownPack>, ExportError> {
-    let mut reading = Reading { tree, go, known: &mut known, packing, cutter: Cutter::of_files(), stop };
+    let (cutter, chunks) = (Cutter::of_files(), Vec::new());
+    let mut reading = Reading { tree, go, known: &mut known, packing, cutter, chunks, stop };
     reading.read_all(files)?;
     if reading.known.give_up_sparse() {
         reading.read_all(files)?;
@@ -275,6 +269,8 @@ struct Reading<'a, 'p> {
     known: &'a mut KnownChunks,
     packing: &'a mut Packing<'p>,
     cutter: Cutter,
+    /// Those of the file that was read last.
+    chunks: Vec<Chunk>,
     stop: &'a AtomicBool,
 }
 
@@ -292,27 +288,31 @@ impl From<io::Error> for Halt {
 
 impl Reading<'_, '_> {
     /// Reads what must be read, and notes which chunks are in use.
-    fn read_all(&mut self, files: &mut Vec<Candidate>) -> Result<(), ExportError> {
-        for file in &mut *files {
-            let What::File(chunks) = &file.seen.item.what else { continue };
-            if file.unread || !chunks.iter().all(|chunk| self.known.has(chunk)) {
-                file.left_out = !self.read(&mut file.seen)?;
-                file.unread = false;
+    fn read_all(&mut self, files: &mut Candidates) -> Result<(), ExportError> {
+        for at in 0..files.len() {
+            let row = files.row(at);
+            if row.kind != RowKind::File {
+                continue;
+            }
+            if row.unread || !files.chunks(at).iter().all(|chunk| self.known.has(chunk)) {
+                let left_out = !self.read(files, at)?;
+                let row = files.row_mut(at);
+                (row.left_out, row.unread) = (left_out, false);
             } else {
-                for chunk in chunks {
+                for chunk in files.chunks(at) {
                     self.known.note_use(chunk);
                 }
             }
         }
-        files.retain(|file| !file.left_out);
-        Ok(())
+        files.drop_left_out();
+        if files.is_overflown() { Err(ExportError::TooMany) } else { Ok(()) }
     }
 
     /// Reads one file, and says whether it can be exported.
-    fn read(&mut self, seen: &mut Seen) -> Result<bool, ExportError> {
+    fn read(&mut self, files: &mut Candidates, at: usize) -> Result<bool, ExportError> {
         for _ in 0..ATTEMPTS {
-            let path = &seen.item.path;
-            let failed = |source| ExportError::Tree(TreeError::Io { action: "read", path: path.clone(), source });
+            let path = files.path(at);
+            let failed = |source| ExportError::Tree(TreeError::Io { action: "read", path: path.to_owned(), source });
             let file = match self.tree.open(path) {
                 Err(TreeError::NotFound { .. } | TreeError::NotAFile { .. }) => return Ok(false),
                 other => other?,
@@ -323,48 +323,49 @@ impl Reading<'_, '_> {
                 Err(TreeError::NotFound { .. }) => return Ok(false),
                 other => other?,
             };
-            let chunks = match self.read_chunks(&file, before.size()) {
-                Ok(chunks) => chunks,
+            match self.read_chunks(&file, before.size()) {
+                Ok(()) => {}
                 Err(Halt::Export(error)) => return Err(error),
                 Err(Halt::Read(_)) if self.stop.load(Ordering::Relaxed) => return Err(ExportError::Cancelled),
                 Err(Halt::Read(error)) => return Err(failed(error)),
-            };
+            }
             let (before, after) = (entry_of(&before), entry_of(&file.metadata().map_err(failed)?));
-            let read: u64 = chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
+            let read: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
             if Stat::of(&before) == Stat::of(&after) && read == after.size {
-                seen.stat = Stat::of(&after);
-                if !self.go.has_entry(path) {
-                    seen.item.mtime = after.mtime;
+                let keeps_time = self.go.has_entry(path);
+                let row = files.row_mut(at);
+                row.stat = Stat::of(&after);
+                if !keeps_time {
+                    row.mtime = after.mtime;
                 }
-                let item = &mut seen.item;
-                (item.mode, item.uid, item.gid) = (after.mode, after.uid, after.gid);
-                (item.what, item.xattrs) = (What::File(chunks), xattrs);
+                (row.mode, row.uid, row.gid) = (after.mode, after.uid, after.gid);
+                files.set_chunks(at, &self.chunks);
+                files.set_xattrs(at, xattrs);
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn read_chunks(&mut self, file: &File, size: u64) -> Result<Vec<Chunk>, Halt> {
-        let mut chunks = Vec::new();
+    /// Puts into `self.chunks` what a file is made of.
+    fn read_chunks(&mut self, file: &File, size: u64) -> Result<(), Halt> {
+        self.chunks.clear();
         // As much as it is said to have, which spares the call that finds the end.
         self.cutter.cut(Stoppable::new(file.take(size), self.stop), |chunk, bytes| {
-            chunks.push(chunk);
+            self.chunks.push(chunk);
             if self.known.note_use(&chunk) { self.packing.add(chunk, bytes).map_err(Halt::Export) } else { Ok(()) }
-        })?;
-        chunks.shrink_to_fit();
-        Ok(chunks)
+        })
     }
 }
 
 /// Packs the listing, and gives its chunks.
 fn pack_listing(
-    files: &[Candidate],
+    files: &Candidates,
     known: &mut KnownChunks,
     packing: &mut Packing<'_>,
 ) -> Result<Vec<Chunk>, ExportError> {
     packing.turn_to(PackContent::Listing)?;
-    let bytes = || Encoder::new(files.iter().map(|file| &file.seen.item));
+    let bytes = || Encoder::new(files.items());
     let mut cutter = Cutter::of_listings();
     let (mut chunks, mut size) = (Vec::new(), 0);
     cutter
@@ -392,29 +393,22 @@ fn pack_listing(
 }
 
 /// Leaves out hard links to files that are left out.
-fn drop_dangling(files: &mut Vec<Candidate>) {
-    let leads_nowhere = |item: &Item| {
-        let What::Link(target) = &item.what else { return false };
-        let target = bytes_path(target);
-        let found = files.binary_search_by(|file| file.seen.item.path.cmp(&target));
-        !found.is_ok_and(|at| matches!(files[at].seen.item.what, What::File(_)))
-    };
-    let dangling: HashSet<PathBuf> = files
-        .iter()
-        .map(|file| &file.seen.item)
-        .filter(|item| leads_nowhere(item))
-        .map(|item| item.path.clone())
-        .collect();
-    if !dangling.is_empty() {
-        files.retain(|file| !dangling.contains(&file.seen.item.path));
+fn drop_dangling(files: &mut Candidates) {
+    for at in 0..files.len() {
+        if files.row(at).kind == RowKind::Link {
+            let found = files.find(&bytes_path(files.target(at)));
+            files.row_mut(at).left_out = !found.is_some_and(|row| row.kind == RowKind::File);
+        }
     }
+    files.drop_left_out();
 }
 
-fn remember(files: Vec<Candidate>, packs: Vec<KnownPack>) -> Memo {
+fn remember(files: &Candidates, packs: Vec<KnownPack>) -> Memo {
     let mut memo = MemoWriter::of(files.len());
-    for Candidate { seen: Seen { item, stat }, .. } in files {
-        if let What::File(chunks) = item.what {
-            memo.add(&item.path, KnownFile { stat, recorded: item.mtime, xattrs: item.xattrs, chunks });
+    for at in 0..files.len() {
+        let row = files.row(at);
+        if row.kind == RowKind::File {
+            memo.add(files.path(at), &row.stat, row.mtime, files.xattrs(at), files.chunks(at));
         }
     }
     memo.finish(packs)

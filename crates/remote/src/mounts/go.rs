@@ -9,7 +9,6 @@
 //!   enough, though, for a use to move its time.
 //! - An entry that nobody has used since it was imported is exported with the time that it was imported with.
 
-use super::listing::{Item, What};
 use kiln_layer::Time;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -27,12 +26,11 @@ pub(crate) const TRIM_FILE: &str = "trim.txt";
 pub(crate) struct BuildCaches(Vec<PathBuf>);
 
 impl BuildCaches {
-    /// Those among the items of a walk.
-    pub(crate) fn find<'a>(items: impl IntoIterator<Item = &'a Item>) -> Self {
+    /// Those of a tree with these directories.
+    pub(crate) fn find<'a>(directories: impl Iterator<Item = &'a Path>) -> Self {
         let mut fans: HashMap<&Path, usize> = HashMap::new();
-        for item in items {
-            if item.what == What::Directory
-                && let (Some(parent), Some(name)) = (item.path.parent(), item.path.file_name())
+        for directory in directories {
+            if let (Some(parent), Some(name)) = (directory.parent(), directory.file_name())
                 && is_fan(name)
             {
                 *fans.entry(parent).or_default() += 1;
@@ -85,19 +83,18 @@ pub(crate) fn imported(recorded: Time, now: Time) -> Time {
 mod tests {
     use super::*;
 
-    fn directory(path: PathBuf) -> Item {
-        let (mtime, xattrs) = (Time::default(), Vec::new());
-        Item { path, what: What::Directory, mode: 0, uid: 0, gid: 0, mtime, xattrs }
+    fn fans(below: &str) -> Vec<PathBuf> {
+        (0..256).map(|n| Path::new(below).join(format!("{n:02x}"))).collect()
     }
 
-    fn fans(below: &str) -> Vec<Item> {
-        (0..256).map(|n| directory(Path::new(below).join(format!("{n:02x}")))).collect()
+    fn find(directories: &[PathBuf]) -> BuildCaches {
+        BuildCaches::find(directories.iter().map(PathBuf::as_path))
     }
 
     #[test]
     fn build_caches_are_found_by_their_directories() {
-        let mut items = fans("go-build");
-        let caches = BuildCaches::find(&items);
+        let mut directories = fans("go-build");
+        let caches = find(&directories);
         assert_eq!(caches.roots(), [Path::new("go-build")]);
         for (path, entry) in [
             ("go-build/a7/a7f0-d", true),
@@ -112,9 +109,9 @@ mod tests {
             assert_eq!(caches.has_immutable(Path::new(path)), entry && path.ends_with("-d"), "{path}");
         }
         assert!(caches.has_trim_file(Path::new("go-build/trim.txt")) && !caches.has_trim_file(Path::new("trim.txt")));
-        items.pop();
-        assert_eq!(BuildCaches::find(&items).roots().len(), 0);
-        assert_eq!(BuildCaches::find(&fans("")).roots(), [Path::new("")]);
+        directories.pop();
+        assert_eq!(find(&directories).roots().len(), 0);
+        assert_eq!(find(&fans("")).roots(), [Path::new("")]);
     }
 
     #[test]

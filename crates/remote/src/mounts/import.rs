@@ -8,7 +8,7 @@ use super::chunk::Chunk;
 use super::go::BuildCaches;
 use super::index::{Index, IndexError};
 use super::listing::{self, Item, ListingError, What};
-use super::memo::{KnownFile, KnownPack, Memo, MemoWriter, PackContent};
+use super::memo::{KnownPack, Memo, MemoWriter, PackContent};
 use super::pack::{Allowance, PackError, PackReader};
 use super::unpack::{UnpackError, Unpacking};
 use super::walk::walk;
@@ -126,7 +126,8 @@ pub fn import_mount(
     let allowance = Allowance::of(packs.size);
     let mut fetching = Fetching { index: *index, blobs, stop, allowance, known: Mutex::default() };
     let items = fetching.listing(&packs)?;
-    let go = BuildCaches::find(&items);
+    let directories = items.iter().filter(|item| item.what == What::Directory).map(|item| item.path.as_path());
+    let go = BuildCaches::find(directories);
     let unpacking = Unpacking::start(into, &items, &go)?;
     fetching.packs(
         &packs.packs,
@@ -239,7 +240,7 @@ fn remember(into: &Path, items: Vec<Item>, packs: Vec<KnownPack>, stop: &AtomicB
         if let Some(item) = items.next_if(|item| item.path == seen.item.path)
             && let What::File(chunks) = item.what
         {
-            memo.add(&item.path, KnownFile { stat: seen.stat, recorded: item.mtime, xattrs: item.xattrs, chunks });
+            memo.add(&item.path, &seen.stat, item.mtime, &item.xattrs, &chunks);
         }
     })?;
     Ok(memo.finish(packs))

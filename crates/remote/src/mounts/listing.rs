@@ -48,15 +48,28 @@ pub(crate) struct Item {
 /// The name and the value of an extended attribute.
 pub(crate) type Xattr = (Vec<u8>, Vec<u8>);
 
+/// What an item is, with chunks and targets of its own or borrowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum What {
+pub(crate) enum What<Chunks = Vec<Chunk>, Target = Vec<u8>> {
     Directory,
     /// The chunks that it is made of.
-    File(Vec<Chunk>),
+    File(Chunks),
     /// Its target, as written.
-    Symlink(Vec<u8>),
+    Symlink(Target),
     /// Another name of the file at this path.
-    Link(Vec<u8>),
+    Link(Target),
+}
+
+/// An [`Item`] that is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ItemRef<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) what: What<&'a [Chunk], &'a [u8]>,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: &'a [Xattr],
 }
 
 /// Why a listing cannot be used.
@@ -79,8 +92,8 @@ pub enum ListingError {
     TooLarge,
 }
 
-/// An item as it is written.
-#[derive(Serialize, Deserialize)]
+/// An item as it is read; the [`Encoder`] writes the same.
+#[derive(Deserialize)]
 struct Line {
     shared: u16,
     rest: Vec<u8>,
@@ -127,9 +140,20 @@ impl Item {
     }
 
     /// The bytes of its path and of its attributes, as they are in memory.
-    pub(crate) fn names(&self) -> u64 {
-        let xattr = |(name, value): &Xattr| name.len() + value.len() + size_of::<Xattr>();
-        (self.path.as_os_str().len() + self.xattrs.iter().map(xattr).sum::<usize>()) as u64
+    pub(crate) fn names_size(&self) -> u64 {
+        names_size(&self.path, &self.xattrs)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn borrow(&self) -> ItemRef<'_> {
+        let Self { path, mode, uid, gid, mtime, xattrs, .. } = self;
+        let what = match &self.what {
+            What::Directory => What::Directory,
+            What::File(chunks) => What::File(&chunks[..]),
+            What::Symlink(target) => What::Symlink(&target[..]),
+            What::Link(target) => What::Link(&target[..]),
+        };
+        ItemRef { path, what, mode: *mode, uid: *uid, gid: *gid, mtime: *mtime, xattrs }
     }
 
     /// What a file or directory gets, with the time given.
@@ -138,6 +162,11 @@ impl Item {
         let xattrs = self.xattrs.iter().map(attribute).collect();
         Meta { mode: self.mode, uid: self.uid, gid: self.gid, mtime, xattrs }
     }
+}
+
+pub(crate) fn names_size(path: &Path, xattrs: &[Xattr]) -> u64 {
+    let xattr = |(name, value): &Xattr| name.len() + value.len() + size_of::<Xattr>();
+    (path.as_os_str().len() + xattrs.iter().map(xattr).sum::<usize>()) as u64
 }
 
 /// The bytes of a listing, made as they are read: all of them at once would be a good part of what an export may take.
@@ -149,24 +178,17 @@ pub(crate) struct Encoder<I> {
     read: usize,
 }
 
-impl<'a, I: Iterator<Item = &'a Item>> Encoder<I> {
+impl<'a, I: Iterator<Item = ItemRef<'a>>> Encoder<I> {
     /// Of these items, in their order.
     pub(crate) fn new(items: I) -> Self {
         Self { items, paths: PathWriter::default(), line: Vec::new(), read: 0 }
     }
 
-    fn encode(&mut self, item: &Item) {
-        let (shared, rest) = self.paths.write(&item.path);
-        let line = Line {
-            shared,
-            rest,
-            what: item.what.clone(),
-            mode: item.mode,
-            uid: item.uid,
-            gid: item.gid,
-            mtime: (item.mtime.secs, item.mtime.nanos),
-            xattrs: item.xattrs.clone(),
-        };
+    fn encode(&mut self, item: &ItemRef<'_>) {
+        let (shared, rest) = self.paths.write(item.path);
+        let ItemRef { what, mode, uid, gid, mtime, xattrs, .. } = item;
+        // The members of a `Line`.
+        let line = (shared, rest, what, mode, uid, gid, (mtime.secs, mtime.nanos), xattrs);
         let mut bytes = std::mem::take(&mut self.line);
         bytes.clear();
         self.line = postcard::to_extend(&line, bytes).expect("an item is plain data");
@@ -174,11 +196,11 @@ impl<'a, I: Iterator<Item = &'a Item>> Encoder<I> {
     }
 }
 
-impl<'a, I: Iterator<Item = &'a Item>> Read for Encoder<I> {
+impl<'a, I: Iterator<Item = ItemRef<'a>>> Read for Encoder<I> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.read == self.line.len() {
             let Some(item) = self.items.next() else { return Ok(0) };
-            self.encode(item);
+            self.encode(&item);
         }
         let length = buffer.len().min(self.line.len() - self.read);
         buffer[..length].copy_from_slice(&self.line[self.read..self.read + length]);
@@ -226,7 +248,7 @@ fn decode_within(mut bytes: &[u8], most_names: u64) -> Result<Vec<Item>, Listing
         let Line { what, mode, uid, gid, xattrs, .. } = line;
         let item = Item { path, what, mode, uid, gid, mtime: Time { secs, nanos }, xattrs };
         size = size.saturating_add(item.size());
-        names += item.names();
+        names += item.names_size();
         items.push(item);
         if items.len() > MAX_ITEMS || size > MAX_SIZE || names > most_names {
             return Err(ListingError::TooLarge);
@@ -267,12 +289,12 @@ pub(crate) fn bytes_path(bytes: &[u8]) -> PathBuf {
 pub(crate) struct PathWriter(Vec<u8>);
 
 impl PathWriter {
-    pub(crate) fn write(&mut self, path: &Path) -> (u16, Vec<u8>) {
+    pub(crate) fn write<'p>(&mut self, path: &'p Path) -> (u16, &'p [u8]) {
         let bytes = path.as_os_str().as_bytes();
         let shared = self.0.iter().zip(bytes).take_while(|(a, b)| a == b).count().min(usize::from(u16::MAX));
         self.0.clear();
         self.0.extend_from_slice(bytes);
-        (shared as u16, bytes[shared..].to_vec())
+        (shared as u16, &bytes[shared..])
     }
 }
 
@@ -299,7 +321,7 @@ mod tests {
 
     fn encode(items: &[Item]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Encoder::new(items.iter()).read_to_end(&mut bytes).unwrap();
+        Encoder::new(items.iter().map(Item::borrow)).read_to_end(&mut bytes).unwrap();
         bytes
     }
 
@@ -379,7 +401,7 @@ mod tests {
             (0..1000)
                 .map(|number| Item { path: deep.join(format!("{number:04}")), ..item("", What::File(Vec::new())) }),
         );
-        let (bytes, names) = (encode(&items), items.iter().map(Item::names).sum::<u64>());
+        let (bytes, names) = (encode(&items), items.iter().map(Item::names_size).sum::<u64>());
         assert!((bytes.len() as u64) < names / 50, "a path costs little where it begins as the one before");
         assert_eq!(decode_within(&bytes, names).unwrap(), items);
         assert!(matches!(decode_within(&bytes, names - 1), Err(ListingError::TooLarge)));

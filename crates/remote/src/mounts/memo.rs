@@ -68,7 +68,8 @@ pub(crate) struct Stat {
     pub(crate) inode: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+/// A file as it is read; [`MemoWriter::add`] writes the same.
+#[derive(Deserialize)]
 struct Line {
     shared: u16,
     rest: Vec<u8>,
@@ -210,10 +211,11 @@ impl MemoWriter {
         Self { files: Vec::with_capacity(files * LINE), ..Self::default() }
     }
 
-    pub(crate) fn add(&mut self, path: &Path, file: KnownFile) {
+    /// Adds a file, which is after all that were added before: the members of a [`KnownFile`].
+    pub(crate) fn add(&mut self, path: &Path, stat: &Stat, recorded: Time, xattrs: &[Xattr], chunks: &[Chunk]) {
         let (shared, rest) = self.paths.write(path);
-        let KnownFile { stat, recorded, xattrs, chunks } = file;
-        let line = Line { shared, rest, stat, recorded: (recorded.secs, recorded.nanos), xattrs, chunks };
+        // The members of a `Line`.
+        let line = (shared, rest, stat, (recorded.secs, recorded.nanos), xattrs, chunks);
         self.files = postcard::to_extend(&line, std::mem::take(&mut self.files)).expect("a memo is plain data");
     }
 
@@ -236,7 +238,8 @@ mod tests {
     fn memo() -> Memo {
         let mut writer = MemoWriter::default();
         for (size, path) in ["a", "a/b", "a/c", "a.b", "d"].into_iter().enumerate() {
-            writer.add(Path::new(path), file(size as u64));
+            let KnownFile { stat, recorded, xattrs, chunks } = file(size as u64);
+            writer.add(Path::new(path), &stat, recorded, &xattrs, &chunks);
         }
         let chunks = vec![Chunk::of(b"kiln")];
         let blob = BlobRef::of_bytes(b"p");

@@ -16,6 +16,7 @@
 //! Invariants: equal trees make equal packs on machines without history; what is read is verified chunk by chunk before it is
 //! written; nothing is made outside the directory that an import was given; memory is bounded whatever the size of files and packs.
 
+mod candidates;
 mod chunk;
 mod export;
 mod go;

@@ -14,9 +14,11 @@ use super::chunk::{Chunk, MAX_CHUNK};
 use super::listing::MAX_LISTING;
 use crate::blob::BlobRef;
 use kiln_digest::ContentDigest;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
+use zstd::bulk::Compressor;
 use zstd::stream::read::Decoder;
+use zstd::zstd_safe::compress_bound;
 
 const MAGIC: &[u8; 8] = b"kilnpck1";
 /// A pack has at least so many bytes, if there are as many.
@@ -74,6 +76,10 @@ pub(crate) struct PackBuilder {
 impl PackBuilder {
     /// Adds a chunk, and says whether the pack is to end here.
     pub(crate) fn add(&mut self, chunk: Chunk, bytes: &[u8]) -> bool {
+        if self.bytes.capacity() == 0 {
+            // All that it may have: what is never written takes no memory, and growing would copy.
+            self.bytes.reserve_exact(MAX_PACK);
+        }
         self.chunks.push(chunk);
         self.bytes.extend_from_slice(bytes);
         let full = self.bytes.len() + MAX_CHUNK > MAX_PACK || self.chunks.len() == MAX_CHUNKS;
@@ -86,11 +92,16 @@ impl PackBuilder {
 
     /// The chunks, and the blob.
     pub(crate) fn encode(self) -> io::Result<(Vec<Chunk>, Vec<u8>)> {
-        let table = postcard::to_stdvec(&self.chunks).map_err(io::Error::other)?;
+        let Self { mut chunks, bytes } = self;
+        // They are kept until the export ends.
+        chunks.shrink_to_fit();
+        let table = postcard::to_stdvec(&chunks).map_err(io::Error::other)?;
         let length = u32::try_from(table.len()).map_err(io::Error::other)?;
-        let body = zstd::bulk::compress(&self.bytes, LEVEL)?;
-        drop(self.bytes);
-        Ok((self.chunks, [&MAGIC[..], &length.to_le_bytes(), &table, &body].concat()))
+        let head = [&MAGIC[..], &length.to_le_bytes(), &table].concat();
+        let mut blob = Cursor::new(Vec::with_capacity(head.len() + compress_bound(bytes.len())));
+        blob.write_all(&head)?;
+        Compressor::new(LEVEL)?.compress_to_buffer(&bytes, &mut blob)?;
+        Ok((chunks, blob.into_inner()))
     }
 }
 
