@@ -196,6 +196,35 @@ fn what_cannot_be_built() {
 }
 
 #[test]
+fn a_base_that_cannot_be_resolved_silences_no_rule_that_can_do_without() {
+    let text = "FROM gone AS deps\nWORKDIR /src\nCOPY . .\nRUN npm ci\n\n\
+                FROM scratch AS build\nRUN go build -o /app\n\n\
+                FROM scratch\nCOPY --from=deps /src/x /$NONE\nCOPY --from=build /app /\n";
+    let kiln = with(text);
+    let layout = kiln.path("nowhere");
+    std::fs::create_dir(&layout).unwrap();
+    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    std::fs::write(layout.join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    let gone = format!("gone=oci-layout://{}:latest", layout.display());
+    let ran = run(&kiln, &["check", "--format=json", "--build-context", &gone, "."]);
+    let answer = json(ran.exits(1));
+    // Where npm's cache would be is the base's to say.
+    assert_eq!(rules(&answer), ["CopyBeforeDependencies", "CacheMountMissing", "UndefinedVar"]);
+    assert_eq!(answer["warnings"][1]["location"]["ranges"][0]["start"]["line"], 7);
+    assert!(answer["buildError"]["message"].as_str().unwrap().contains("cannot resolve image `gone`"), "{answer}");
+    // Nobody can make sure that the image stays what it is.
+    let ran = run(&kiln, &["check", "--fix", "--build-context", &gone, "."]);
+    ran.exits(1).stdout_has("CacheMountMissing").stderr_has("cannot resolve image `gone`").stderr_has("Dockerfile:1:6");
+    assert_eq!(std::fs::read_to_string(kiln.context().join("Dockerfile")).unwrap(), text);
+    // What an image would have been copied from may be missing, too.
+    let kiln = with(
+        "FROM scratch AS build\nCOPY --from=gone /x /\nRUN go build -o /app\nFROM scratch\nCOPY --from=build /app /\n",
+    );
+    let ran = run(&kiln, &["check", "--build-context", &gone, "."]);
+    ran.exits(1).stdout_has("CacheMountMissing").stderr_has("cannot resolve image `gone`");
+}
+
+#[test]
 fn all_stages_or_those_of_the_target() {
     let kiln = with("FROM scratch AS a\nWORKDIR a\nFROM scratch AS b\nWORKDIR b\n");
     let answer = json(&run(&kiln, &["check", "--format=json", "."]));

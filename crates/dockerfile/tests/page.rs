@@ -9,7 +9,7 @@ const HEAD: &str = "# Lints
 
 Every build lints its Dockerfile, and tells what was found when it is over. `kiln check CONTEXT`, or `kiln build --check`, lints without
 building: all stages, or those that `--target` needs. Base images are resolved, since some rules look at their platform and variables,
-but never pulled.
+but never pulled. One that cannot be resolved is an error; what the rules find without it is told all the same, but has no fix.
 
 Most rules and their names are BuildKit's. [Those of kiln's own](#rules-of-kilns-own) are about builds that are slower, or images that are
 larger, than they need be; `kiln check` alone has them, and no build tells of them or fails because of them.

@@ -203,23 +203,33 @@ pub(crate) fn look(look: &Look<'_>, dockerfile: &Dockerfile) -> Result<(Check, O
     let ask = |options: &mut kiln_lower::Options| {
         options.all_stages = request.target.is_none();
         options.advice = *rules == Rules::All;
+        options.pass_over_images = true;
     };
     let (mut stages, mut steps, mut config, mut error) = (Vec::new(), Vec::new(), None, None);
     for (place, platform) in platforms::wanted(request).into_iter().enumerate() {
-        match lower(request, dockerfile, &parsed, &platform, resolver, &ask) {
-            Ok(lowered) if place == 0 => {
-                (stages, steps, config) = (lowered.facts, lowered.steps, Some(lowered.config));
+        let wrong = match lower(request, dockerfile, &parsed, &platform, resolver, &ask) {
+            Ok(lowered) => {
+                if place == 0 {
+                    (stages, steps, config) = (lowered.facts, lowered.steps, Some(lowered.config));
+                } else {
+                    platforms::add_facts(&mut stages, lowered.facts);
+                }
+                lowered.unresolved.map(|wrong| dockerfile.lower_error(wrong))
             }
-            Ok(lowered) => platforms::add_facts(&mut stages, lowered.facts),
-            Err(wrong) => {
-                (config, error) = (None, Some(wrong));
-                break;
-            }
+            Err(wrong) => Some(wrong),
+        };
+        if wrong.is_some() {
+            (config, error) = (None, wrong);
+            break;
         }
     }
     let told = Told { rules: *rules, build_args: &request.build_args, stages: &stages, steps: &steps, contexts };
     let report = lint::run(dockerfile, &parsed, &told)?;
-    let lints = Lints { file: dockerfile.name.clone(), text: dockerfile.text.clone(), ..report.lints };
+    let mut lints = Lints { file: dockerfile.name.clone(), text: dockerfile.text.clone(), ..report.lints };
+    if error.is_some() {
+        // Whether the image would stay what it is cannot be made sure of.
+        lints.findings.iter_mut().for_each(|finding| finding.fix = None);
+    }
     let error = error.or_else(|| lints.refused());
     let notes = report.unknown.into_iter().map(|unknown| unknown.message).collect();
     Ok((Check { lints, notes, error }, config))

@@ -4,7 +4,7 @@ use crate::ResolvedImage;
 use crate::contexts::Origin;
 use crate::images::Images;
 use crate::plan::{Base, NodeKind, Plan};
-use kiln_dockerfile::rules::{BaseFacts, StageFacts};
+use kiln_dockerfile::rules::{BaseFacts, StageFacts, StepFacts};
 use kiln_graph::Platform;
 
 /// The facts of all stages of the file, in order.
@@ -23,6 +23,23 @@ pub(crate) fn of_stages(plan: &Plan<'_>, reached: &[bool], images: &Images) -> V
             StageFacts { skipped: !reached || node.kind != NodeKind::Stage, base }
         })
         .collect()
+}
+
+/// Takes away which caches the steps of stages could have whose base is not known: where a tool keeps them depends on the base's variables
+/// and user.
+pub(crate) fn forget_caches(steps: &mut [StepFacts], plan: &Plan<'_>, images: &Images) {
+    for node in &plan.nodes[..plan.stages] {
+        let mut below = node;
+        while let Base::Node(base) = below.base {
+            below = &plan.nodes[base.0];
+        }
+        let Base::Outside(_, Some(Origin::Image(request))) = &below.base else { continue };
+        if images.get(request).is_none() {
+            let is_in =
+                |step: &StepFacts| node.commands.iter().any(|command| command.instruction.span.start == step.at);
+            steps.iter_mut().filter(|step| is_in(step)).for_each(|step| step.caches.clear());
+        }
+    }
 }
 
 fn of_base(image: &ResolvedImage, wanted: &Platform) -> BaseFacts {

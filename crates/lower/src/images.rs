@@ -63,6 +63,10 @@ pub struct ResolvedImage {
 #[derive(Debug, Default)]
 pub(crate) struct Images {
     found: HashMap<ImageRequest, ResolvedImage>,
+    /// Those that could not be resolved and are passed over.
+    missing: HashSet<ImageRequest>,
+    /// Why the first of these could not be.
+    unresolved: Option<LowerError>,
 }
 
 /// An image that somebody needs.
@@ -82,9 +86,14 @@ impl Images {
     /// Resolves those that are not resolved yet, each once, several at a time.
     ///
     /// # Errors
-    /// That of the first, in the given order, that cannot be resolved.
-    pub(crate) fn resolve(&mut self, wanted: Vec<Wanted>, resolver: &dyn ImageResolver) -> Result<(), LowerError> {
-        let mut seen = HashSet::new();
+    /// That of the first, in the given order, that cannot be resolved, unless such are passed over.
+    pub(crate) fn resolve(
+        &mut self,
+        wanted: Vec<Wanted>,
+        resolver: &dyn ImageResolver,
+        passes_over: bool,
+    ) -> Result<(), LowerError> {
+        let mut seen = self.missing.clone();
         let missing: Vec<Wanted> = wanted
             .into_iter()
             .filter(|want| !self.found.contains_key(&want.request) && seen.insert(want.request.clone()))
@@ -108,14 +117,26 @@ impl Images {
             slots.into_iter().filter_map(OnceLock::into_inner).collect()
         };
         for (want, answer) in missing.into_iter().zip(answers) {
-            let image = answer.map_err(|source| LowerError {
+            let answer = answer.map_err(|source| LowerError {
                 kind: ErrorKind::Image,
                 source: Some(source),
                 ..LowerError::new(format!("cannot resolve image `{}`", want.written), want.span)
-            })?;
-            self.found.insert(want.request, image);
+            });
+            match answer {
+                Ok(image) => drop(self.found.insert(want.request, image)),
+                Err(error) if passes_over => {
+                    self.missing.insert(want.request);
+                    self.unresolved.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
+    }
+
+    /// Why the first of the images that were passed over could not be resolved; it is told once.
+    pub(crate) fn take_unresolved(&mut self) -> Option<LowerError> {
+        self.unresolved.take()
     }
 
     /// An image that [`resolve`](Self::resolve) was asked for.

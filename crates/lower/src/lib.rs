@@ -77,6 +77,8 @@ pub struct Lowered {
     pub facts: Vec<StageFacts>,
     /// What they can know of the steps, if [`Options::advice`] asks for it.
     pub steps: Vec<StepFacts>,
+    /// The first image that could not be resolved, if [`Options::pass_over_images`] lets that be: this cannot be built.
+    pub unresolved: Option<LowerError>,
 }
 
 /// A stage that takes part in the build.
@@ -94,6 +96,22 @@ pub struct LoweredStage {
 /// The first thing that is wrong: with the arguments before the first FROM, then with the names and bases of all stages, then
 /// with images that cannot be resolved, then, in the order of the file, with the instructions of the stages that are needed.
 pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageResolver) -> Result<Lowered, LowerError> {
+    let mut images = Images::default();
+    let lowered = lower_with(dockerfile, options, resolver, &mut images);
+    let Some(error) = images.take_unresolved() else { return lowered };
+    match lowered {
+        Ok(lowered) => Ok(Lowered { unresolved: Some(error), ..lowered }),
+        // What is wrong with the instructions may come from the image that is missing.
+        Err(_) => Err(error),
+    }
+}
+
+fn lower_with(
+    dockerfile: &Dockerfile,
+    options: &Options,
+    resolver: &dyn ImageResolver,
+    images: &mut Images,
+) -> Result<Lowered, LowerError> {
     frontend::check(&dockerfile.directives, options)?;
     let settings = Settings::new(options)?;
     let escape = dockerfile.directives.escape;
@@ -108,17 +126,16 @@ pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageRes
     let mut plan = Plan::new(&sections, options, &globals, escape, &contexts)?;
     let target = plan.target(options.target.as_deref())?;
     plan.link()?;
-    let mut images = Images::default();
     // Triggers of an image may need further images, whose triggers do not count: two or three rounds at most.
     let reached = loop {
         let reached = if options.all_stages { plan.reachable_from_all() } else { plan.reachable(target) };
-        images.resolve(plan.outside(&reached, &contexts, options)?, resolver)?;
-        if !plan.trigger(&reached, &images)? {
+        images.resolve(plan.outside(&reached, &contexts, options)?, resolver, options.pass_over_images)?;
+        if !plan.trigger(&reached, images)? {
             break reached;
         }
     };
 
-    let build = Build { options, settings: &settings, globals: &globals, escape, plan: &plan, images: &images };
+    let build = Build { options, settings: &settings, globals: &globals, escape, plan: &plan, images };
     let mut out = Output::default();
     let mut stages = Vec::new();
     for index in (0..plan.stages).filter(|index| reached[*index]) {
@@ -130,8 +147,10 @@ pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageRes
     parameters.complete(dockerfile, &sections, &reached, &globals);
     let exported = out.stages[&target].head;
     let steps = if options.advice {
-        let images = plan.images(target, &reached).filter_map(|node| out.stages[&node].head).collect::<Vec<_>>();
-        auto_cache::steps(&out.graph, &out.runs, &images, options, &out.volumes)
+        let heads = plan.images(target, &reached).filter_map(|node| out.stages[&node].head).collect::<Vec<_>>();
+        let mut steps = auto_cache::steps(&out.graph, &out.runs, &heads, options, &out.volumes);
+        facts::forget_caches(&mut steps, &plan, images);
+        steps
     } else {
         Vec::new()
     };
@@ -148,7 +167,8 @@ pub fn lower(dockerfile: &Dockerfile, options: &Options, resolver: &dyn ImageRes
         warnings: args::unused(dockerfile, options).into_iter().chain(plan.unknown_filters(options)).collect(),
         target_stage: target.0,
         parameters,
-        facts: facts::of_stages(&plan, &reached, &images),
+        facts: facts::of_stages(&plan, &reached, images),
         steps,
+        unresolved: None,
     })
 }

@@ -55,6 +55,9 @@ pub struct Options {
     pub all_stages: bool,
     /// Whether the lints are to be told what the steps do ([`Lowered::steps`](crate::Lowered::steps)).
     pub advice: bool,
+    /// Whether images that cannot be resolved are passed over, and taken for empty ones: to find what else there is to say of a
+    /// Dockerfile. [`Lowered::unresolved`](crate::Lowered::unresolved) tells of the first.
+    pub pass_over_images: bool,
 }
 
 impl Default for Options {
@@ -83,6 +86,7 @@ impl Default for Options {
             auto_cache: AutoCacheMode::default(),
             all_stages: false,
             advice: false,
+            pass_over_images: false,
         }
     }
 }

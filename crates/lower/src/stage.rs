@@ -227,7 +227,11 @@ impl Build<'_> {
             Origin::Local(context) => Tree::Local(out.local(context, || format!("load build context {context}"))),
             Origin::Remote(context, source) => Tree::Built(out.remote(context, source)),
             Origin::Image(request) => {
-                let image = self.images.get(request)?;
+                let Some(image) = self.images.get(request) else {
+                    // It was passed over.
+                    out.outside.insert(node, Tree::Empty);
+                    return Some(Tree::Empty);
+                };
                 let text = format!("FROM {}", pinned(image));
                 let label = Label {
                     name: text.clone(),

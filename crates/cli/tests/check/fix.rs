@@ -76,6 +76,19 @@ fn modules_are_copied_first() {
     let answer = json(run(&kiln, &["check", "--format=json", "."]).exits(1));
     assert_eq!(rules(&answer)[..2], ["ChangingArgTooEarly", "CopyBeforeDependencies"]);
     assert!(answer["warnings"][0]["fix"].is_object() && answer["warnings"][1]["fix"].is_object());
+    let log = json(run(&kiln, &["check", "--format=sarif", "."]).exits(1));
+    is_sarif(&log);
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    for (result, rule) in results.iter().zip(["ChangingArgTooEarly", "CopyBeforeDependencies"]) {
+        let mended = mended(text, result);
+        assert_eq!(result["ruleId"], rule);
+        let order = match rule {
+            "ChangingArgTooEarly" => ["WORKDIR /src\n", "go mod download\n", "ARG COMMIT\n", "go build"],
+            _ => ["COPY go.mod ./\n", "go mod download\n", "COPY . .\n", "go build"],
+        };
+        let place = |line: &str| mended.find(line).unwrap_or_else(|| panic!("{line} is not in {mended}"));
+        assert!(order.map(place).is_sorted() && mended.matches("COMMIT").count() == 2, "{mended}");
+    }
     run(&kiln, &["check", "--diff", "."]).exits(1).stdout_has("+COPY go.mod ./");
     let mended = run(&kiln, &["check", "--fix", "."]);
     mended.succeeds().stdout_is("Check complete, no warnings found.\n");
@@ -179,6 +192,29 @@ fn is_sarif(log: &Value) {
             }
         }
     }
+}
+
+/// What the fix of a result makes of the Dockerfile.
+fn mended(text: &str, result: &Value) -> String {
+    let place = |line: &Value, column: &Value| {
+        let [line, column] = [line, column].map(|number| number.as_u64().unwrap() as usize - 1);
+        text.split_inclusive('\n').take(line).map(str::len).sum::<usize>() + column
+    };
+    let replacements = result["fixes"][0]["artifactChanges"][0]["replacements"].as_array().unwrap();
+    let mut edits: Vec<_> = replacements
+        .iter()
+        .map(|replacement| {
+            let region = &replacement["deletedRegion"];
+            let start = place(&region["startLine"], &region["startColumn"]);
+            let end = place(&region["endLine"], &region["endColumn"]);
+            (start..end, replacement["insertedContent"]["text"].as_str().unwrap_or_default())
+        })
+        .collect();
+    edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+    edits.into_iter().fold(text.to_owned(), |mut text, (range, new)| {
+        text.replace_range(range, new);
+        text
+    })
 }
 
 #[test]

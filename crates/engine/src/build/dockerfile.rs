@@ -144,7 +144,7 @@ impl Dockerfile {
         kiln_lower::lower(parsed, options, resolver).map_err(|error| self.lower_error(error))
     }
 
-    fn lower_error(&self, error: LowerError) -> EngineError {
+    pub(crate) fn lower_error(&self, error: LowerError) -> EngineError {
         let kind = match error.kind {
             kiln_lower::ErrorKind::User => ErrorKind::User,
             kiln_lower::ErrorKind::Unsupported => ErrorKind::Unsupported,
