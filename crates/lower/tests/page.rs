@@ -108,8 +108,15 @@ What remains is for `--auto-cache=off`, or a step of its own before:
 
 ## Whom to share with
 
-All builds of one store share the caches of a tool, across projects and Dockerfiles: who may run a step can write there what another project's step takes
-for its own. Who builds Dockerfiles of strangers does so with `--auto-cache=off`, or in a store of their own (`--root`).
+All builds of one store share the pure caches of a tool, across projects and Dockerfiles, as far as the last column of the [rules](#rules)
+says: those of all, or those with the same base image, platform and the like. Outputs are never shared: they are one step's. So
+
+- who may run a step can write there what another project's step takes for its own;
+- a step can read what other projects have left there, such as their sources' compiled packages and their downloads;
+- a [cache that travels](cache.md) takes the caches of its build's steps along as they are, what other projects have left in them included.
+
+What is to be kept apart has a store of its own: `--root DIR`, or `KILN_ROOT` in a project's environment. A `--mount=type=cache,id=PROJECT-…` in the
+Dockerfile keeps one directory apart, `--auto-cache=off` all of them. Who builds Dockerfiles of strangers does so with one of the first and the last.
 
 ## What was measured with Go
 
