@@ -38,7 +38,8 @@ pub const OPTIONS: &[(&str, &[&str])] = &[
     ("ssh", &["id", "target", "dst", "destination", "required", "mode", "uid", "gid"]),
 ];
 
-/// A mount of a `RUN`. Targets and sources are as written: relative targets are below the working directory.
+/// A mount of a `RUN`. Targets and sources are as written: relative targets are below the working directory, and `.` stands for
+/// it where no target is given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Mount {
     /// `type=bind`, also when no type is given.
@@ -172,7 +173,7 @@ struct Options {
 /// stand after `type`.
 ///
 /// # Errors
-/// Unknown types and options, options that the type does not have, values that aren't what they should be, and a missing target.
+/// Unknown types and options, options that the type does not have, values that aren't what they should be, and a secret without a name.
 pub fn parse(fields: &[Field], span: Span) -> Result<Mount> {
     let mut options = Options::default();
     for field in fields {
@@ -289,15 +290,12 @@ impl Options {
             .hint(format!("`{key}` is for type={}", types.join(" and type="))))
     }
 
-    fn target(&self, span: Span) -> Result<String> {
-        match &self.target {
-            Some((target, span)) if target.is_empty() => Err(fault(*span, "a mount's target may not be empty")),
-            Some((target, _)) => Ok(target.clone()),
-            None => Err(fault(span, format!("a {} mount needs a target", self.kind())).hint("add target=/PATH")),
-        }
+    /// Where to: without a target, or with one that is empty, the working directory, as in BuildKit.
+    fn target(&mut self) -> String {
+        filled(self.target.take()).unwrap_or_else(|| ".".to_owned())
     }
 
-    fn finish(self, span: Span, fields: &[Field]) -> Result<Mount> {
+    fn finish(mut self, span: Span, fields: &[Field]) -> Result<Mount> {
         let kind = self.kind();
         if !matches!(kind, "secret" | "ssh" | "cache") {
             self.refuse(fields, &["mode", "uid", "gid"])?;
@@ -325,13 +323,13 @@ impl Options {
                 // BuildKit takes it, and then looks for the path in an empty directory.
                 self.refuse(fields, &["source", "src"])?;
                 Ok(Mount::Tmpfs(Tmpfs {
-                    target: self.target(span)?,
+                    target: self.target(),
                     size: self.size.filter(|size| *size > 0),
                     readonly: self.readonly.unwrap_or(false),
                 }))
             }
             "cache" => Ok(Mount::Cache(Cache {
-                target: self.target(span)?,
+                target: self.target(),
                 id: filled(self.id),
                 from: filled(self.from),
                 source: filled(self.source),
@@ -342,7 +340,7 @@ impl Options {
                 gid: self.gid,
             })),
             _ => Ok(Mount::Bind(Bind {
-                target: self.target(span)?,
+                target: self.target(),
                 from: filled(self.from),
                 source: filled(self.source),
                 readonly: self.readonly.unwrap_or(true),

@@ -114,9 +114,13 @@ const ROWS: &[(&str, &str, &str)] = &[
     (
         "RUN --mount=type=bind,target",
         "RUN --mount=type=bind,source=a x",
-        "--mount=type=bind,source=a: a bind mount needs a target [add target=/PATH]",
+        "--mount=type=bind,source=a: a mount cannot take the place of the root directory [give it a target below `/`]",
     ),
-    ("RUN --mount=type=bind,dst", "RUN --mount=type=bind,dst= x", ": a mount's target may not be empty"),
+    (
+        "RUN --mount=type=bind,dst",
+        "RUN --mount=type=bind,dst= x",
+        "--mount=type=bind,dst=: a mount cannot take the place of the root directory [give it a target below `/`]",
+    ),
     (
         "RUN --mount=type=bind,destination",
         "RUN --mount=type=bind,destination x",
@@ -157,9 +161,13 @@ const ROWS: &[(&str, &str, &str)] = &[
     (
         "RUN --mount=type=cache,target",
         "RUN --mount=type=cache,id=a x",
-        "--mount=type=cache,id=a: a cache mount needs a target [add target=/PATH]",
+        "--mount=type=cache,id=a: a mount cannot take the place of the root directory [give it a target below `/`]",
     ),
-    ("RUN --mount=type=cache,dst", "RUN --mount=type=cache,dst= x", ": a mount's target may not be empty"),
+    (
+        "RUN --mount=type=cache,dst",
+        "RUN --mount=type=cache,dst= x",
+        "--mount=type=cache,dst=: a mount cannot take the place of the root directory [give it a target below `/`]",
+    ),
     (
         "RUN --mount=type=cache,destination",
         "RUN --mount=type=cache,destination x",
@@ -215,9 +223,13 @@ const ROWS: &[(&str, &str, &str)] = &[
     (
         "RUN --mount=type=tmpfs,target",
         "RUN --mount=type=tmpfs,size=1m x",
-        "--mount=type=tmpfs,size=1m: a tmpfs mount needs a target [add target=/PATH]",
+        "--mount=type=tmpfs,size=1m: a mount cannot take the place of the root directory [give it a target below `/`]",
     ),
-    ("RUN --mount=type=tmpfs,dst", "RUN --mount=type=tmpfs,dst= x", ": a mount's target may not be empty"),
+    (
+        "RUN --mount=type=tmpfs,dst",
+        "RUN --mount=type=tmpfs,dst= x",
+        "--mount=type=tmpfs,dst=: a mount cannot take the place of the root directory [give it a target below `/`]",
+    ),
     (
         "RUN --mount=type=tmpfs,destination",
         "RUN --mount=type=tmpfs,destination=/ x",

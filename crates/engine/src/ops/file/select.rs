@@ -117,21 +117,25 @@ fn plain(path: &str) -> PathBuf {
     plain
 }
 
-/// The paths that a source names. A source without wildcards must exist; one with wildcards may match nothing.
+/// The paths that a source names. A source without wildcards must exist; one with wildcards may match nothing, but the directory
+/// that stands before the first of them must be there.
 fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, SelectError> {
     let plain = plain(source);
-    let not_found = || SelectError::NotFound { path: source.to_owned(), place: place(copy) };
-    let plain_text = plain.to_str().ok_or_else(not_found)?;
+    let not_found = |path: &str| SelectError::NotFound { path: path.to_owned(), place: place(copy) };
+    let plain_text = plain.to_str().ok_or_else(|| not_found(source))?;
     if !Pattern::has_wildcards(plain_text) {
         let resolved = resolve(tree, &plain, !copy.parents)?;
         if tree.entry(&resolved)?.is_none() {
-            return Err(dangling(tree, &plain, copy)?.unwrap_or_else(not_found));
+            return Err(dangling(tree, &plain, copy)?.unwrap_or_else(|| not_found(source)));
         }
         return Ok(vec![plain]);
     }
     // Only what stands below the components without wildcards can match.
     let fixed: PathBuf =
         plain.components().take_while(|part| !part.as_os_str().to_str().is_some_and(Pattern::has_wildcards)).collect();
+    if !fixed.as_os_str().is_empty() && tree.entry(&resolve(tree, &fixed, true)?)?.is_none() {
+        return Err(dangling(tree, &fixed, copy)?.unwrap_or_else(|| not_found(&fixed.to_string_lossy())));
+    }
     let pattern = if copy.parents { Pattern::new(plain_text)? } else { Pattern::new(&single_stars(plain_text))? };
     let depth = if copy.parents && plain_text.contains("**") { usize::MAX } else { plain.components().count() };
     let mut found = Vec::new();
@@ -437,6 +441,7 @@ mod tests {
             (&["none*"], &[], &[]),
             (&["x"], &[], &["x/c.go", "x/y/d.go"]),
             (&["x/*"], &[], &["x/c.go", "x/y/d.go"]),
+            (&["x/*/none", "x/none*", "a.go/*"], &[], &[]),
             (&["."], &[], &["a.go", "b.go", "b.txt", "x/c.go", "x/y/d.go"]),
             (&["**/*.go"], &[], &["x/c.go"]),
             (&["x/**"], &[], &["x/c.go", "x/y/d.go"]),
@@ -445,8 +450,10 @@ mod tests {
         ] {
             assert_eq!(selected(&tree, &copy(sources, exclude)), expected, "{sources:?} {exclude:?}");
         }
-        let error = select(&tree, &copy(&["nope"], &[]), &AtomicBool::new(false)).unwrap_err();
-        assert_eq!(error.to_string(), "`nope` does not exist in the build context");
+        for source in ["nope", "nope/*.go", "nope/**"] {
+            let error = select(&tree, &copy(&[source], &[]), &AtomicBool::new(false)).unwrap_err();
+            assert_eq!(error.to_string(), "`nope` does not exist in the build context", "{source}");
+        }
     }
 
     #[test]
