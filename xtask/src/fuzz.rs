@@ -79,6 +79,8 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     // The sanitizer's flags are not stable; this is instead of a second toolchain.
     command.env("RUSTC_BOOTSTRAP", "1").current_dir(&fuzz).args(["fuzz", "run", name, "--"]);
     command.arg(format!("-max_total_time={}", arguments.seconds)).args(["-timeout=10", "-rss_limit_mb=2048"]);
+    // The longest seeds would make every input long, and runs few.
+    command.arg("-max_len=16384");
     process::run(&mut command)
 }
 
