@@ -144,6 +144,11 @@ impl RemoteError {
         }
     }
 
+    /// Whether a registry has read the request, and refuses to say what is there.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Registry(RegistryError::Unauthorized { .. }))
+    }
+
     /// Whether somebody said stop, and nothing is wrong.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled | Self::Registry(RegistryError::Cancelled { .. }))

@@ -26,7 +26,7 @@ pub use location::{
 };
 pub use manifest::{CacheManifest, CachedLayer, CachedMount, MANIFEST_VERSION};
 pub use mounts::{
-    ExportError, Exported, ImportError, Imported, IndexError, LearnError, Limits, ListingError, Memo, PackError,
-    UnpackError, export_mount, import_mount,
+    ExportError, Exported, ImportError, Imported, IndexError, Limits, ListingError, Memo, PackError, UnpackError,
+    export_mount, import_mount,
 };
 pub use transport::{Access, Blobs, Collected, INLINE_KEY, Remote, connect, inline_member, missing};

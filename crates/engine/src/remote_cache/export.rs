@@ -127,8 +127,9 @@ pub(super) fn export(
 impl<'a> Exporting<'a> {
     fn new(asked: Asked<'a>, options: &'a ExportOptions, remote: &'a dyn Remote) -> Result<Self, CacheExportError> {
         let old = match remote.manifest() {
-            Err(error) if error.is_broken() => {
-                let message = format!("a cache that nobody can use is replaced: {}", with_causes(&error));
+            // A registry may say so of what is not there yet to who may only write.
+            Err(error) if error.is_broken() || error.is_denied() => {
+                let message = format!("a cache that cannot be used is replaced: {}", with_causes(&error));
                 asked.events.event(Event::Warning { message, span: None });
                 None
             }

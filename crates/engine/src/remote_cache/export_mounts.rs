@@ -114,8 +114,7 @@ impl Exporting<'_> {
     fn memo(&self, key: &CacheMountKey, held: &CacheMount) -> Memo {
         let mut memo = Memo::from_bytes(&held.memo());
         for mount in self.old_mounts.iter().filter(|mount| mount.key == key.as_str()) {
-            // Who learns nothing sends more.
-            let _ = memo.learn(&mount.index, self.remote, &self.asked.cancel.flag());
+            memo.learn(&mount.index, self.remote, &self.asked.cancel.flag());
         }
         memo
     }

@@ -10,7 +10,7 @@ use crate::build::Build;
 use crate::event::{Event, Stream};
 use crate::ops::exec::cache_key;
 use kiln_graph::{CachePurpose, Exec, MountKind, Op, VertexId};
-use kiln_remote::{CachedMount, ImportError, Imported, Limits, Memo, import_mount};
+use kiln_remote::{BlobRef, CachedMount, ImportError, Imported, Limits, Memo, import_mount};
 use kiln_store::{CacheMountKey, Store, TempDir};
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -68,6 +68,26 @@ impl Drop for RemoteMounts {
         for thread in std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner)) {
             // What a thread did not bring is not missed any more.
             let _ = thread.join();
+        }
+    }
+}
+
+impl RemoteMounts {
+    /// Blobs because of which mounts could not be fetched, whether or not a step wanted these in the end.
+    pub(super) fn broken(&self) -> Vec<BlobRef> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is still being fetched tells nothing yet.
+        let states = slots.values().filter_map(|slot| slot.state.try_lock().ok());
+        states.filter_map(|state| if let State::Failed(error) = &*state { error.blob() } else { None }).collect()
+    }
+}
+
+impl FetchError {
+    /// The blob that is not what it should be.
+    fn blob(&self) -> Option<BlobRef> {
+        match self {
+            Self::Import(error) => error.blob().copied(),
+            Self::Store(_) | Self::Make(_) => None,
         }
     }
 }
@@ -199,10 +219,8 @@ impl Build<'_> {
                 Some(fetched)
             }
             State::Failed(error) if !self.cancel.is_cancelled() => {
-                if let FetchError::Import(error) = &error
-                    && let Some(blob) = error.blob()
-                {
-                    self.remote_caches.lose(blob);
+                if let Some(blob) = error.blob() {
+                    self.remote_caches.lose(&blob);
                 }
                 let message = format!("the cache mount `{key}` from {place} cannot be used: {}", with_causes(&error));
                 self.events.event(Event::Warning { message, span: None });

@@ -68,6 +68,7 @@ pub(crate) fn export(
     targets: &[VertexId],
     pushed: &[Repository],
 ) -> Result<(), EngineError> {
+    build.remote_mounts.broken().iter().for_each(|blob| build.remote_caches.lose(blob));
     let access = build.remote_caches.access_to_export(pushed);
     for export in exports.iter().filter(|export| export.location != CacheLocation::Inline) {
         let asked = Asked {

@@ -7,9 +7,9 @@
 //! The bytes: a BLAKE3 digest of what follows, then postcard of the version, the packs, and the files in the order of their paths.
 
 use super::chunk::Chunk;
-use super::index::{Index, IndexError};
+use super::index::Index;
 use super::listing::{PathReader, PathWriter, Xattr};
-use super::pack::{Allowance, PackError, read_table};
+use super::pack::{Allowance, read_table};
 use crate::blob::BlobRef;
 use crate::parallel;
 use crate::transport::Blobs;
@@ -17,6 +17,7 @@ use kiln_digest::ContentDigest;
 use kiln_layer::{Entry, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -79,27 +80,6 @@ struct Line {
     chunks: Vec<Chunk>,
 }
 
-/// Why nothing could be learned of a cache mount that is elsewhere.
-#[derive(Debug, thiserror::Error)]
-pub enum LearnError {
-    /// Its index.
-    #[error("failed to read index `{}`", index.digest)]
-    Index {
-        /// The index.
-        index: BlobRef,
-        /// What is wrong with it.
-        source: IndexError,
-    },
-    /// One of its packs.
-    #[error("failed to read pack `{}`", pack.digest)]
-    Pack {
-        /// The pack.
-        pack: BlobRef,
-        /// What is wrong with it.
-        source: PackError,
-    },
-}
-
 impl Stat {
     pub(crate) fn of(entry: &Entry) -> Self {
         let pair = |time: Time| (time.secs, time.nanos);
@@ -139,26 +119,20 @@ impl Memo {
 
     /// Learns which packs another cache mount has, of another branch or project, so that an export to the same place sends nothing of
     /// them again. Only the beginning of each pack is fetched; the export fetches those that it has a use for, to see whether they
-    /// hold what they say. Listings are small, and of little use to another machine.
-    ///
-    /// # Errors
-    /// [`LearnError`]; nothing is learned then.
-    pub fn learn(&mut self, index: &BlobRef, blobs: &dyn Blobs, stop: &AtomicBool) -> Result<(), LearnError> {
-        let source = |source| LearnError::Index { index: *index, source };
-        let found = Index::fetch(blobs, index).map_err(source)?;
+    /// hold what they say. Listings are small, and of little use to another machine. What cannot be read is not learned of, and sent
+    /// again.
+    pub fn learn(&mut self, index: &BlobRef, blobs: &dyn Blobs, stop: &AtomicBool) {
+        let Ok(found) = Index::fetch(blobs, index) else { return };
         let known: HashSet<BlobRef> = self.packs.iter().map(|pack| pack.blob).collect();
         let new: Vec<BlobRef> = found.packs.iter().filter(|blob| !known.contains(blob)).copied().collect();
         let allowance = Allowance::of(found.size);
-        let tables = parallel::map(&new, parallel::REQUESTS, stop, |blob| {
-            let table = || {
-                let table = read_table(&mut blobs.read(blob).map_err(std::io::Error::other)?)?;
-                allowance.take(&table).map(|()| table)
-            };
-            let chunks = table().map_err(|source| LearnError::Pack { pack: *blob, source })?;
-            Ok(KnownPack { blob: *blob, content: PackContent::Files, chunks, on_hearsay: true })
-        })?;
-        self.packs.extend(tables);
-        Ok(())
+        let Ok(tables) = parallel::map(&new, parallel::REQUESTS, stop, |blob| {
+            let chunks = blobs.read(blob).ok().and_then(|mut blob| read_table(&mut blob).ok());
+            let chunks = chunks.filter(|chunks| allowance.take(chunks).is_ok());
+            let known = |chunks| KnownPack { blob: *blob, content: PackContent::Files, chunks, on_hearsay: true };
+            Ok::<_, Infallible>(chunks.map(known))
+        });
+        self.packs.extend(tables.into_iter().flatten());
     }
 
     /// The files, to be asked for in the order of their paths.

@@ -34,7 +34,7 @@ pub use export::{ExportError, Exported, Limits, export_mount};
 pub use import::{ImportError, Imported, import_mount};
 pub use index::IndexError;
 pub use listing::ListingError;
-pub use memo::{LearnError, Memo};
+pub use memo::Memo;
 pub use pack::PackError;
 pub use unpack::UnpackError;
 

@@ -2,6 +2,7 @@
 //! good, and nothing that others count on disappears.
 
 use super::{MOUNTED, Machines, published};
+use crate::docker_registry::{DockerRegistry, Setup};
 use crate::faulty_proxy::{Fault, FaultyProxy};
 use crate::moto::{BUCKET, Moto};
 use crate::support::Kiln;
@@ -141,10 +142,24 @@ fn an_old_cache_that_nobody_can_use_is_replaced() {
     let whole = fs::read(&index).expect("an index");
     for cut in [0, whole.len() / 2] {
         fs::write(&index, &whole[..cut]).expect("an index");
-        machines.export().stderr_has("a cache that nobody can use is replaced").stderr_has("malformed document");
+        machines.export().stderr_has("a cache that cannot be used is replaced").stderr_has("malformed document");
         machines.export().stderr_lacks("warning");
     }
     machines.import().stderr_lacks("warning").cached_from("RUN echo one", "directory");
+}
+
+#[test]
+fn who_may_only_write_to_a_registry_writes() {
+    let Some(machines) = Machines::new(SAME) else { return };
+    let Some(server) = DockerRegistry::start(Setup::default()) else { return };
+    let proxy = FaultyProxy::start(server.address(), |line, _| match line {
+        line if line.starts_with("GET ") && line.contains("/manifests/") => Fault::Status(403),
+        _ => Fault::None,
+    });
+    let to = format!("--cache-to=type=registry,ref={}/cache:main", proxy.address());
+    machines.laptop.build([&to]).succeeds().stderr_has("a cache that cannot be used is replaced").stderr_has("denied");
+    let from = format!("--cache-from={}/cache:main", server.address());
+    machines.runner.build([&from]).succeeds().stderr_lacks("warning").cached_from("RUN echo one", "/cache:main");
 }
 
 #[test]

@@ -56,14 +56,22 @@ fn before_first(server: &Moto, start: String, act: impl FnOnce(S3) + Send + 'sta
     })
 }
 
+/// One server for all: it takes longer to start than all of this.
 #[test]
-fn what_is_published_while_garbage_is_collected_stays() {
+fn a_bucket_in_which_others_are_at_work() {
     let Some(server) = Moto::start() else { return };
+    what_is_published_while_garbage_is_collected_stays(&server);
+    a_blob_that_is_deleted_while_it_is_kept_is_sent_again(&server);
+    what_is_known_to_be_broken_is_written_again(&server);
+    a_manifest_is_read_again_until_it_is_whole(&server);
+}
+
+fn what_is_published_while_garbage_is_collected_stays(server: &Moto) {
     let main = cache(server.address(), "main", []);
     let old = export(&main, "old");
     export(&main, "new");
     let republished = old.clone();
-    let proxy = before_first(&server, format!("GET /{BUCKET}/some/manifests/main"), move |other| {
+    let proxy = before_first(server, format!("GET /{BUCKET}/some/manifests/main"), move |other| {
         other.publish(&republished).unwrap();
     });
     cache(&proxy.address(), "main", []).collect_garbage(Duration::ZERO).unwrap();
@@ -72,16 +80,14 @@ fn what_is_published_while_garbage_is_collected_stays() {
     }
 }
 
-#[test]
-fn a_blob_that_is_deleted_while_it_is_kept_is_sent_again() {
-    let Some(server) = Moto::start() else { return };
+fn a_blob_that_is_deleted_while_it_is_kept_is_sent_again(server: &Moto) {
     let main = cache(server.address(), "main", []);
     let manifest = export(&main, "x");
     let (blob, bytes) = (manifest.records, b"records of x");
     let key = main.blob_key(blob.digest);
     for begins in [format!("PUT /{BUCKET}/{key}.touch"), format!("PUT /{BUCKET}/{key} ")] {
         let (key, begins) = (key.clone(), begins.replace(':', "%3A"));
-        let proxy = before_first(&server, begins, move |other| {
+        let proxy = before_first(server, begins, move |other| {
             other.objects.delete(&[key.clone(), format!("{key}.touch")]).unwrap();
         });
         // Everything is old.
@@ -93,7 +99,7 @@ fn a_blob_that_is_deleted_while_it_is_kept_is_sent_again() {
     // Two that do this at the same time do it twice.
     let aside = format!("{key}.touch");
     let begins = format!("PUT /{BUCKET}/{key} ").replace(':', "%3A");
-    let proxy = before_first(&server, begins, move |other| other.objects.delete(&[aside]).unwrap());
+    let proxy = before_first(server, begins, move |other| other.objects.delete(&[aside]).unwrap());
     let exporting = S3 { old: Duration::ZERO, ..cache(&proxy.address(), "main", []) };
     assert_eq!(exporting.write(&blob, Content::Bytes(bytes)).unwrap(), Sent::Present);
     // What nobody can send again is not published.
@@ -102,9 +108,7 @@ fn a_blob_that_is_deleted_while_it_is_kept_is_sent_again() {
     assert!(matches!(error, RemoteError::Missing { .. }), "{error}");
 }
 
-#[test]
-fn what_is_known_to_be_broken_is_written_again() {
-    let Some(server) = Moto::start() else { return };
+fn what_is_known_to_be_broken_is_written_again(server: &Moto) {
     let blob = export(&cache(server.address(), "main", []), "x").records;
     server.put(&format!("some/blobs/{}", blob.digest), b"recordz of x");
     let knows = cache(server.address(), "main", [blob.digest]);
@@ -114,9 +118,7 @@ fn what_is_known_to_be_broken_is_written_again() {
     assert_eq!(read(&knows, &blob), b"records of x");
 }
 
-#[test]
-fn a_manifest_is_read_again_until_it_is_whole() {
-    let Some(server) = Moto::start() else { return };
+fn a_manifest_is_read_again_until_it_is_whole(server: &Moto) {
     let manifest = export(&cache(server.address(), "main", []), "x");
     let proxy = FaultyProxy::start(server.address(), |_, before| match before {
         0 => Fault::Status(503),
