@@ -11,13 +11,18 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 const DOCKERFILE: &str = "FROM base\nRUN --mount=type=cache,id=things,target=/c date > /c/things; echo one > /one\n";
 
-/// The YAML below a heading.
-fn recipe(heading: &str) -> Yaml {
+/// The first block of a language below a heading.
+fn block(heading: &str, language: &str) -> String {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cache.md");
     let text = fs::read_to_string(docs).expect("docs/cache.md");
     let section = text.split(&format!("\n### {heading}\n")).nth(1).expect("a heading");
-    let block = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
-    YamlLoader::load_from_str(block).expect("YAML").remove(0)
+    let block = section.split(&format!("```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());
+    block.expect("a block").to_owned()
+}
+
+/// The YAML below a heading.
+fn recipe(heading: &str) -> Yaml {
+    YamlLoader::load_from_str(&block(heading, "yaml")).expect("YAML").remove(0)
 }
 
 fn texts(list: &Yaml) -> Vec<&str> {
@@ -134,6 +139,32 @@ fn gitlab_without_a_registry() {
     let moved = |path: &str| fs::rename(machines.laptop.context().join(path), machines.runner.context().join(path));
     paths.into_iter().for_each(|path| moved(path).expect("a directory that is kept"));
     script(&machines.runner, "sh", &lines, &[]).succeeds().cached_from("RUN --mount", ".kiln");
+}
+
+#[test]
+fn jenkins() {
+    let Some(machines) = Machines::new(DOCKERFILE) else { return };
+    let Some(registry) = DockerRegistry::start(Setup { login: true, ..Setup::default() }) else { return };
+    let (user, password) = LOGIN.split_once(':').expect("a login");
+    let file = block("Jenkins", "groovy");
+    let text = file.split("'''").nth(1).expect("a script");
+    // Groovy leaves out the end of a line after a backslash.
+    let text = text.replace("\\\n", "");
+    assert!(!text.contains('\\'), "{text}");
+    let image = format!("{}/team/app", registry.address());
+    let run = |kiln: &Kiln, branch: &str| {
+        let variables = [
+            ("IMAGE", image.as_str()),
+            ("LOGIN_USR", user),
+            ("LOGIN_PSW", password),
+            ("GIT_COMMIT", "0a1b2c"),
+            ("BRANCH_NAME", branch),
+        ];
+        script(kiln, "sh", &text, &variables)
+    };
+    run(&machines.laptop, "main").succeeds();
+    run(&machines.runner, BRANCH).succeeds().cached_from("RUN --mount", "/team/app/cache:branch-main");
+    assert!(!machines.runner.context().join("pwned").exists(), "a branch's name was run");
 }
 
 #[test]
