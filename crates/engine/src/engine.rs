@@ -43,7 +43,11 @@ impl Engine {
     /// # Errors
     /// If the store cannot be opened.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
-        let store = Store::open(&settings.root).map_err(EngineError::store)?;
+        let store = Store::open(&settings.root).map_err(|error| {
+            let mut wrong = EngineError::store(error);
+            wrong.hint.get_or_insert_with(|| "`--root DIR` or `KILN_ROOT` says where the store is".to_owned());
+            wrong
+        })?;
         let client = Client::new(settings.registries, Credentials::docker());
         let images = Images::new(store.clone(), client.clone());
         let http = HttpFiles::new(store.clone());

@@ -4,12 +4,12 @@
 //! The parent, which still has the [`Spec`], turns that into a [`SpawnError`].
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use crate::machine::Machine;
-use crate::spec::Spec;
+use crate::spec::{Root, Spec};
 
 /// The sandbox could not be set up, or its program not be executed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,14 @@ pub enum SpawnError {
     Setup {
         /// What was being done, with the path.
         doing: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The layers are on a filesystem on which no overlay can keep its changes: another overlay.
+    #[error("`{}` is on an overlay filesystem, on which no other one can keep its changes", .upper.display())]
+    Overlaid {
+        /// Where the changes would be.
+        upper: PathBuf,
         /// What the kernel said.
         source: io::Error,
     },
@@ -99,6 +107,7 @@ impl SpawnError {
             Self::Exec { .. } => Some(126),
             Self::Invalid { .. }
             | Self::Setup { .. }
+            | Self::Overlaid { .. }
             | Self::Cgroup { .. }
             | Self::NoController { .. }
             | Self::Cwd { .. } => None,
@@ -179,6 +188,11 @@ pub(crate) fn explain(failure: Failure, spec: &Spec, targets: &[PathBuf], head: 
     let Failure { stage, index, errno } = failure;
     let target = || targets.get(index).map(|path| path.display().to_string()).unwrap_or_default();
     let program = || spec.args.first().cloned().unwrap_or_default();
+    if let (Stage::RootMount, Root::Overlay { upper, .. }) = (stage, &spec.root)
+        && is_on_overlay(upper)
+    {
+        return SpawnError::Overlaid { upper: upper.clone(), source: errno.into() };
+    }
     let doing = match stage {
         Stage::Exec => return explain_exec(program(), errno, head),
         Stage::MagicLink => return SpawnError::MagicLink { program: program() },
@@ -221,6 +235,10 @@ pub(crate) fn explain(failure: Failure, spec: &Spec, targets: &[PathBuf], head: 
         Stage::CloseFiles => "close inherited files".to_owned(),
     };
     SpawnError::setup(doing, errno)
+}
+
+fn is_on_overlay(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == libc::OVERLAYFS_SUPER_MAGIC)
 }
 
 fn explain_exec(program: String, errno: Errno, head: &[u8]) -> SpawnError {

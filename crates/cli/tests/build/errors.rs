@@ -2,6 +2,7 @@
 
 use crate::support::{Kiln, Ran};
 use snapbox::{IntoData, assert_data_eq, str};
+use std::process::Command;
 
 /// Builds this Dockerfile, which fails; the error without the progress above it.
 #[track_caller]
@@ -11,6 +12,29 @@ fn error(kiln: &Kiln, dockerfile: &str, status: i32) -> String {
     ran.exits(status).stdout_is("");
     let at = ran.stderr.find("error: ").unwrap_or_else(|| panic!("no error: {ran}"));
     ran.stderr[at..].replace(&kiln.context().display().to_string(), "[CONTEXT]")
+}
+
+#[test]
+fn a_store_on_an_overlay_cannot_run_steps() {
+    let Some(kiln) = Kiln::for_builds() else { return };
+    let layer = |name: &str| {
+        let path = kiln.path("overlay").join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path.display().to_string()
+    };
+    let options = format!("lowerdir={},upperdir={},workdir={}", layer("lower"), layer("upper"), layer("work"));
+    let place = kiln.root();
+    std::fs::create_dir_all(&place).unwrap();
+    let mounted = Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&place).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: cannot mount an overlay");
+        return;
+    }
+    kiln.write("Dockerfile", "FROM base\nRUN echo one\n");
+    let ran = kiln.build::<&str>([]);
+    let unmounted = Command::new("umount").args(["-l"]).arg(&place).status();
+    assert!(unmounted.is_ok_and(|status| status.success()));
+    ran.exits(4).stderr_has("is on an overlay filesystem").stderr_has("hint: put kiln's store on another filesystem");
 }
 
 #[test]

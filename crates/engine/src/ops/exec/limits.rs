@@ -34,6 +34,9 @@ pub(crate) fn not_started(what: &str, error: SpawnError) -> EngineError {
                 "limits need control groups that kiln may make: leave them out, or name a group of yours with `--cgroup-parent`",
             )
         }
+        SpawnError::Overlaid { .. } => EngineError::new(ErrorKind::Unsupported, message).with_hint(
+            "put kiln's store on another filesystem with `--root DIR` or `KILN_ROOT`: in a container, on a volume",
+        ),
         SpawnError::Foreign { program, machine } => foreign::explain(what, program, *machine),
         SpawnError::Exec { program, .. } if program == "/bin/sh" && error.exit_code() == Some(127) => {
             EngineError::new(ErrorKind::BuildFailed, message).with_hint(
