@@ -93,7 +93,7 @@ Options:
                                       of one in a registry; of several, the first that has a step
       --cache-to <CACHE>              Where to leave what this build makes, cache mounts included,
                                       for other machines:
-                                      type=registry|local|s3[,mode=min|max][,ATTRIBUTE=VALUE,...]
+                                      type=registry|local|s3|inline[,mode=min|max][,ATTRIBUTE=VALUE,...]
       --pull[=<BOOL>]                 Ask registries again for every base image
   -o, --output <OUTPUT>               Where the result goes:
                                       type=image|registry|oci|docker|local|tar|cacheonly[,ATTRIBUTE=VALUE,...];
@@ -136,9 +136,10 @@ Options for RUN steps:
                                      security.insecure
       --network <default|none|host>  The network of steps [default: default]
       --add-host <HOST:IP>           A further line of /etc/hosts
-      --shm-size <BYTES>             The size of /dev/shm, for instance 128m
+      --shm-size <BYTES>             The size of /dev/shm, for instance 128m [default: 64m]
       --ulimit <NAME=SOFT[:HARD]>    A resource limit
-      --cgroup-parent <CGROUP>       The control group below which steps run
+      --cgroup-parent <CGROUP>       The control group below which steps run [default: /kiln for
+                                     steps with limits, else kiln's own]
   -m, --memory <BYTES>               The most memory that it may use, for instance 512m
       --memory-swap <BYTES>          The most memory and swap together; -1 for any [default: twice
                                      the memory]
@@ -279,7 +280,8 @@ Options:
   -w, --workdir <DIR>                The working directory
   -u, --user <USER[:GROUP]>          The user, and perhaps the group, by name or number
       --network <default|none|host>  The network it sees [default: default]
-      --cgroup-parent <CGROUP>       The control group below which it runs
+      --cgroup-parent <CGROUP>       The control group below which it runs [default: /kiln if it has
+                                     limits, else kiln's own]
   -m, --memory <BYTES>               The most memory that it may use, for instance 512m
       --memory-swap <BYTES>          The most memory and swap together; -1 for any [default: twice
                                      the memory]

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kiln_engine::ImageSummary;
 use kiln_registry::Reference;
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// Options of `kiln images`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -41,7 +42,10 @@ struct Line {
 
 /// Lists images.
 pub(crate) fn execute(globals: &Globals, args: &ImagesArgs) -> Result<ExitStatus, CliError> {
-    let images = Session::open(globals)?.engine.list_images()?;
+    let mut images = Session::open(globals)?.engine.list_images()?;
+    // The same image, built with a name and without, is one.
+    let named: HashSet<_> = images.iter().filter(|image| !is_unnamed(image)).map(|image| image.id).collect();
+    images.retain(|image| !is_unnamed(image) || !named.contains(&image.id));
     terminal::print(&render(&images, args, Timestamp::now()))?;
     Ok(ExitStatus::SUCCESS)
 }

@@ -36,7 +36,7 @@ pub(crate) struct RunArgs {
     /// The network it sees
     #[arg(long, value_name = "default|none|host", default_value = "default", value_parser = values::network)]
     network: Network,
-    /// The control group below which it runs
+    /// The control group below which it runs [default: /kiln if it has limits, else kiln's own]
     #[arg(long, value_name = "CGROUP", value_parser = resources::cgroup_parent)]
     cgroup_parent: Option<String>,
     #[command(flatten)]

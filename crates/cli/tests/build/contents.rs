@@ -112,7 +112,11 @@ fn untagged_images_go_with_a_prune() {
     let Some(kiln) = Kiln::for_builds() else { return };
     kiln.write("Dockerfile", "FROM base\nRUN echo x > /x\n");
     kiln.build::<&str>([]).succeeds();
+    kiln.run(["images"]).succeeds().stdout_has("<none>");
     kiln.build(["-t", "named"]).succeeds();
+    let images = kiln.run(["images"]).stdout();
+    assert!(!images.contains("<none>"), "an image that has a name is listed once: {images}");
+    kiln.build(["--label", "other"]).succeeds();
     kiln.run(["images"]).succeeds().stdout_has("<none>");
     kiln.run(["prune", "--force"]).succeeds();
     let images = kiln.run(["images"]).stdout();

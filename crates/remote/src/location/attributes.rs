@@ -233,7 +233,10 @@ impl Attributes {
             Some("zstd") => Some(BlobFormat::Zstd),
             Some("uncompressed") => Some(BlobFormat::Tar),
             Some("estargz") => {
-                return Err(LocationError::Unsupported { what: "compression=estargz".to_owned(), hint: None });
+                return Err(LocationError::Unsupported {
+                    what: "compression=estargz".to_owned(),
+                    hint: Some("a cache's layers are `gzip`, `zstd` or `uncompressed`; an image's can be `estargz`"),
+                });
             }
             Some(other) => return Err(bad("compression", other, "`gzip`, `zstd` or `uncompressed`")),
         };

@@ -68,7 +68,7 @@ pub(crate) struct BuildArgs {
     #[arg(long = "cache-from", value_name = "CACHE", value_parser = caches::import)]
     pub(super) cache_from: Vec<Vec<CacheImport>>,
     /// Where to leave what this build makes, cache mounts included, for other machines:
-    /// type=registry|local|s3[,mode=min|max][,ATTRIBUTE=VALUE,...]
+    /// type=registry|local|s3|inline[,mode=min|max][,ATTRIBUTE=VALUE,...]
     #[arg(long = "cache-to", value_name = "CACHE", value_parser = caches::export)]
     pub(super) cache_to: Vec<Vec<CacheExport>>,
     /// Ask registries again for every base image

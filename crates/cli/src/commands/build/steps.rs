@@ -27,13 +27,13 @@ pub(crate) struct StepArgs {
     /// A further line of /etc/hosts
     #[arg(long = "add-host", value_name = "HOST:IP", value_parser = values::host)]
     pub(super) add_hosts: Vec<HostEntry>,
-    /// The size of /dev/shm, for instance 128m
+    /// The size of /dev/shm, for instance 128m [default: 64m]
     #[arg(long, value_name = "BYTES", value_parser = values::size)]
     pub(super) shm_size: Option<u64>,
     /// A resource limit
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit)]
     pub(super) ulimits: Vec<Ulimit>,
-    /// The control group below which steps run
+    /// The control group below which steps run [default: /kiln for steps with limits, else kiln's own]
     #[arg(long, value_name = "CGROUP", value_parser = resources::cgroup_parent)]
     pub(super) cgroup_parent: Option<String>,
     #[command(flatten)]
