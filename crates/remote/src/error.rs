@@ -127,15 +127,7 @@ impl RemoteError {
     pub fn is_broken(&self) -> bool {
         match self {
             Self::Missing { .. } | Self::Corrupt { .. } | Self::Manifest { .. } => true,
-            Self::Registry(error) => matches!(
-                error,
-                RegistryError::NotFound { .. }
-                    | RegistryError::DigestMismatch { .. }
-                    | RegistryError::SizeMismatch { .. }
-                    | RegistryError::TooLarge { .. }
-                    | RegistryError::Manifest { .. }
-                    | RegistryError::UnsupportedDigest { .. }
-            ),
+            Self::Registry(error) => is_broken(error),
             Self::File { .. }
             | Self::NotTheBlob { .. }
             | Self::Store { .. }
@@ -153,4 +145,23 @@ impl RemoteError {
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled | Self::Registry(RegistryError::Cancelled { .. }))
     }
+}
+
+/// Whether reading failed because of what was read, and not on the way to it.
+pub(crate) fn is_broken_read(error: &io::Error) -> bool {
+    let Some(inner) = error.get_ref() else { return error.raw_os_error().is_none() };
+    let of_place = inner.downcast_ref().map(RemoteError::is_broken);
+    of_place.or_else(|| inner.downcast_ref().map(is_broken)).unwrap_or(true)
+}
+
+fn is_broken(error: &RegistryError) -> bool {
+    matches!(
+        error,
+        RegistryError::NotFound { .. }
+            | RegistryError::DigestMismatch { .. }
+            | RegistryError::SizeMismatch { .. }
+            | RegistryError::TooLarge { .. }
+            | RegistryError::Manifest { .. }
+            | RegistryError::UnsupportedDigest { .. }
+    )
 }

@@ -78,15 +78,15 @@ impl RemoteMounts {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // One that is still being fetched tells nothing yet.
         let states = slots.values().filter_map(|slot| slot.state.try_lock().ok());
-        states.filter_map(|state| if let State::Failed(error) = &*state { error.blob() } else { None }).collect()
+        states.filter_map(|state| if let State::Failed(error) = &*state { error.broken() } else { None }).collect()
     }
 }
 
 impl FetchError {
     /// The blob that is not what it should be.
-    fn blob(&self) -> Option<BlobRef> {
+    fn broken(&self) -> Option<BlobRef> {
         match self {
-            Self::Import(error) => error.blob().copied(),
+            Self::Import(error) => error.broken().copied(),
             Self::Store(_) | Self::Make(_) => None,
         }
     }
@@ -219,7 +219,7 @@ impl Build<'_> {
                 Some(fetched)
             }
             State::Failed(error) if !self.cancel.is_cancelled() => {
-                if let Some(blob) = error.blob() {
+                if let Some(blob) = error.broken() {
                     self.remote_caches.lose(&blob);
                 }
                 let message = format!("the cache mount `{key}` from {place} cannot be used: {}", with_causes(&error));

@@ -91,11 +91,12 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    /// The blob that does not hold what it should, or is not there.
-    pub fn blob(&self) -> Option<&BlobRef> {
+    /// The blob that does not hold what it should, or is not there. Nothing if it only could not be read for now.
+    pub fn broken(&self) -> Option<&BlobRef> {
         match self {
-            Self::Index { index, .. } | Self::Listing { index, .. } | Self::Missing { index, .. } => Some(index),
-            Self::Pack { pack, .. } => Some(pack),
+            Self::Index { index, source } => Some(index).filter(|_| source.is_broken()),
+            Self::Pack { pack, source } => Some(pack).filter(|_| source.is_broken()),
+            Self::Listing { index, .. } | Self::Missing { index, .. } => Some(index),
             Self::TooLarge { .. } | Self::Unpack(_) | Self::Tree(_) | Self::Cancelled => None,
         }
     }

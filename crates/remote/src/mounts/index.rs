@@ -11,7 +11,7 @@ use super::chunk::{Chunk, MAX_CHUNK};
 use super::listing::MAX_LISTING;
 use super::pack;
 use crate::blob::BlobRef;
-use crate::error::RemoteError;
+use crate::error::{RemoteError, is_broken_read};
 use crate::transport::Blobs;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
@@ -55,6 +55,17 @@ pub enum IndexError {
     /// It is larger, or names more, than that of any cache mount.
     #[error("it goes beyond what an index may hold")]
     Bounds,
+}
+
+impl IndexError {
+    /// Whether asking again gives the same.
+    pub(crate) fn is_broken(&self) -> bool {
+        match self {
+            Self::Remote(error) => error.is_broken(),
+            Self::Read(error) => is_broken_read(error),
+            Self::Json(_) | Self::Version(_) | Self::Bounds => true,
+        }
+    }
 }
 
 impl Index {

@@ -13,6 +13,7 @@
 use super::chunk::{Chunk, MAX_CHUNK};
 use super::listing::MAX_LISTING;
 use crate::blob::BlobRef;
+use crate::error::is_broken_read;
 use kiln_digest::ContentDigest;
 use std::io::{self, BufReader, Cursor, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +65,16 @@ pub enum PackError {
     /// More follows after the last chunk.
     #[error("there is more in it than its table says")]
     Surplus,
+}
+
+impl PackError {
+    /// Whether asking again gives the same.
+    pub(crate) fn is_broken(&self) -> bool {
+        match self {
+            Self::Read(error) => is_broken_read(error),
+            Self::Magic | Self::Table(_) | Self::Bounds | Self::Chunk(_) | Self::Surplus => true,
+        }
+    }
 }
 
 /// A pack that is being filled.

@@ -7,7 +7,8 @@ use super::memo::MemoWriter;
 use super::pack::PackBuilder;
 use super::testing::{Memory, noise};
 use super::{Exported, ImportError, Imported, Limits, Memo, export_mount, import_mount};
-use crate::blob::{BlobRef, Content};
+use crate::blob::{BlobRef, Content, Sent};
+use crate::error::RemoteError;
 use crate::transport::Blobs;
 use kiln_layer::Time;
 use proptest::prelude::*;
@@ -380,11 +381,48 @@ fn caches_that_lie_are_refused() {
     let index = Index::fetch(&blobs, &whole).unwrap();
     for pack in [index.packs[0], index.listing_packs[0]] {
         let bytes = blobs.blobs.lock().unwrap().remove(&pack.digest).unwrap();
-        assert!(matches!(attempt(&whole), Err(ImportError::Pack { .. })));
+        let error = attempt(&whole).unwrap_err();
+        assert!(matches!(error, ImportError::Pack { .. }) && error.broken() == Some(&pack), "{error}");
         blobs.blobs.lock().unwrap().insert(pack.digest, bytes);
     }
     let stop = AtomicBool::new(true);
     assert!(matches!(import_mount(&whole, directory().path(), u64::MAX, &blobs, &stop), Err(ImportError::Cancelled)));
+}
+
+/// A place that answers only now and then.
+struct Busy<'a>(&'a Memory, Vec<BlobRef>);
+
+impl Blobs for Busy<'_> {
+    fn keep(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        self.0.keep(blob)
+    }
+
+    fn read(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send>, RemoteError> {
+        if self.1.contains(blob) {
+            let (place, cause) = ("here".to_owned(), "busy".to_owned());
+            return Err(RemoteError::Store { place, action: "read an object", cause });
+        }
+        self.0.read(blob)
+    }
+
+    fn write(&self, blob: &BlobRef, content: Content<'_>) -> Result<Sent, RemoteError> {
+        self.0.write(blob, content)
+    }
+}
+
+#[test]
+fn what_cannot_be_read_for_now_is_not_broken() {
+    let (tree, blobs) = (directory(), Memory::default());
+    fs::write(tree.path().join("file"), b"kiln").unwrap();
+    let exported = export(&tree, &Memo::default(), &blobs);
+    for blob in exported.packs.iter().chain([&exported.index]) {
+        let error = import_mount(&exported.index, directory().path(), u64::MAX, &Busy(&blobs, vec![*blob]), &GOING);
+        assert_eq!(error.unwrap_err().broken(), None);
+        blobs.blobs.lock().unwrap().get_mut(&blob.digest).unwrap().truncate(20);
+        let error = import_mount(&exported.index, directory().path(), u64::MAX, &blobs, &GOING);
+        assert_eq!(error.unwrap_err().broken(), Some(blob));
+        export(&tree, &Memo::default(), &blobs);
+    }
 }
 
 #[test]
@@ -406,7 +444,7 @@ fn what_is_too_large_is_refused_before_it_is_fetched() {
     blobs.write(&lies, Content::Bytes(&index)).unwrap();
     let error = import_mount(&lies, into.path(), 1 << 30, &blobs, &GOING).unwrap_err();
     assert!(matches!(error, ImportError::Listing { .. }), "{error}");
-    assert_eq!(error.blob(), Some(&lies));
+    assert_eq!(error.broken(), Some(&lies));
     assert_eq!(fs::read_dir(into.path()).unwrap().count(), 0);
 }
 

@@ -140,8 +140,7 @@ pub fn connect(location: &CacheLocation, access: &Access) -> Result<Box<dyn Remo
                 true => access.client.insecure_at(reference.repository().registry()),
                 false => access.client.clone(),
             };
-            let registry = Registry::new(client, reference, Arc::clone(&access.stop));
-            Ok(Box::new(registry.beside(&access.pushed)))
+            Ok(Box::new(Registry::new(client, reference, access)))
         }
         CacheLocation::S3(location) => Ok(Box::new(S3::new(location, access)?)),
         CacheLocation::Inline => Err(RemoteError::Unsupported { what: "an inline cache without its image".to_owned() }),

@@ -9,13 +9,13 @@ mod tests;
 
 use super::document::{self, Documents, blob_of, config_of, first_child};
 use super::inline::{self, Inline};
-use super::{Blobs, Collected, Remote};
+use super::{Access, Blobs, Broken, Collected, Remote};
 use crate::blob::{BlobRef, Content, Sent};
 use crate::error::{ManifestProblem, RemoteError};
 use crate::manifest::{CacheManifest, MANIFEST_MAX};
 use kiln_registry::{
     BlobReader, BlobSource, Client, Descriptor, ImageManifest, Manifest, MediaType, Pushed, Reference, RegistryError,
-    Repository, Upload, Watch,
+    Upload, Watch,
 };
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
@@ -29,21 +29,19 @@ pub(super) struct Registry {
     stop: Arc<AtomicBool>,
     /// Repositories of the same registry that may have its layers.
     mount_from: Vec<String>,
+    broken: Broken,
     /// What was found in an image's config, and is no blob of the repository.
     inline: OnceLock<Inline>,
 }
 
 impl Registry {
-    pub(super) fn new(client: Client, reference: &Reference, stop: Arc<AtomicBool>) -> Self {
-        Self { client, reference: reference.clone(), stop, mount_from: Vec::new(), inline: OnceLock::new() }
-    }
-
-    /// Takes blobs over from those of the repositories that are in the same registry, where they have them.
-    pub(super) fn beside(self, repositories: &[Repository]) -> Self {
-        let own = self.reference.repository();
-        let others = repositories.iter().filter(|other| other.registry() == own.registry() && *other != own);
+    /// Takes blobs over from those of the repositories [`Access::pushed`] that are in the same registry, where they have them.
+    pub(super) fn new(client: Client, reference: &Reference, access: &Access) -> Self {
+        let own = reference.repository();
+        let others = access.pushed.iter().filter(|other| other.registry() == own.registry() && *other != own);
         let mount_from = others.map(|other| other.name().to_owned()).collect();
-        Self { mount_from, ..self }
+        let (reference, stop, broken) = (reference.clone(), Arc::clone(&access.stop), Broken::of(access));
+        Self { client, reference, stop, mount_from, broken, inline: OnceLock::new() }
     }
 
     fn open(&self, blob: &BlobRef) -> Result<BlobReader, RemoteError> {
@@ -135,9 +133,11 @@ impl Registry {
 }
 
 impl Blobs for Registry {
-    /// No request keeps a blob from the registry's own garbage collection, and none makes a registry take one anew that it has. It
-    /// verifies what it gets, and takes no manifest of which a blob is missing.
+    /// No request keeps a blob from the registry's own garbage collection; it takes no manifest of which a blob is missing.
     fn keep(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        if self.broken.has(blob) {
+            return Ok(false);
+        }
         Ok(self.inline_blob(blob).is_some() || self.client.has_blob(self.reference.repository(), &blob.digest)?)
     }
 
@@ -153,7 +153,10 @@ impl Blobs for Registry {
             Content::Bytes(bytes) => BlobSource::Bytes(bytes.into()),
             Content::File(path) => BlobSource::File(path.to_owned()),
         };
-        match self.push(blob, source)? {
+        let pushed = self.push(blob, source)?;
+        // Nor does any request make a registry take a blob anew that it has; it has verified that one.
+        self.broken.mend(blob);
+        match pushed {
             Pushed::Existed | Pushed::Mounted => Ok(Sent::Present),
             Pushed::Sent => Ok(Sent::New),
         }

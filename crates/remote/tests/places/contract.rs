@@ -58,6 +58,13 @@ fn a_directory() {
 fn a_registry() {
     let Some(server) = DockerRegistry::start(Setup::default()) else { return };
     keeps_its_word(&|tag| registry(server.address(), &format!("cache:{tag}")));
+    // What a registry has, it has verified; but nobody counts on it before it was said to be there again.
+    let records = registry(server.address(), "cache:main").manifest().unwrap().expect("a cache").records;
+    let knows = Access { broken: HashSet::from([records.digest]), ..access(Credentials::none()) };
+    let cache = open(&format!("type=registry,ref={}/cache:main", server.address()), &knows);
+    assert!(!cache.keep(&records).unwrap());
+    assert_eq!(cache.write(&records, Content::Bytes(b"records 3")).unwrap(), Sent::Present);
+    assert!(cache.keep(&records).unwrap());
     let error = registry(server.address(), "cache:main").collect_garbage(Duration::ZERO).unwrap_err();
     assert!(error.to_string().ends_with("is not supported"), "{error}");
 }
