@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags, ResolveFlags, Timespec, mkdirat};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Uid, chownat, mkdirat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::{Signal, fchdir, set_parent_process_death_signal, setsid, umask};
@@ -156,6 +156,8 @@ fn enter_cwd(cwd: &CStr) -> rustix::io::Result<()> {
         directory = match open(directory.as_fd(), name) {
             Err(Errno::NOENT) => {
                 mkdirat(&directory, name, Mode::from_raw_mode(0o755))?;
+                // Not the group of a directory with the set-group-id bit, though the bit itself.
+                chownat(&directory, name, Some(Uid::ROOT), Some(Gid::ROOT), AtFlags::SYMLINK_NOFOLLOW)?;
                 open(directory.as_fd(), name)?
             }
             found => found?,

@@ -1,5 +1,8 @@
 //! Program, arguments, environment, user, working directory, exit.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+
 use kiln_sandbox::{ExitStatus, Output, Rlimit, Root, SpawnError, User};
 
 use crate::fixture::{Trial, base, chain, finish, need_root};
@@ -76,6 +79,15 @@ fn working_directory() {
     sandbox.spec.cwd = "/no/where".to_owned();
     sandbox.spec.user.uid = 1000;
     assert_eq!(sandbox.output(), "/no/where\n755 0\n755 0");
+    let mut sandbox = Trial::sh("pwd; stat -c '%a %u %g' .");
+    let group = sandbox.upper().join("group");
+    fs::create_dir(&group).unwrap();
+    chown(&group, Some(5), Some(6)).unwrap();
+    fs::set_permissions(&group, PermissionsExt::from_mode(0o2775)).unwrap();
+    sandbox.spec.cwd = "/group/made".to_owned();
+    assert_eq!(sandbox.output(), "/group/made\n2755 0 0");
+    sandbox.spec.cwd = "/group/made/../..".to_owned();
+    assert_eq!(sandbox.output().lines().next(), Some("/"));
 
     let mut sandbox = Trial::new(&["pwd"]);
     sandbox.spec.cwd = "/bin/sh/below".to_owned();
@@ -122,7 +134,7 @@ fn signals_are_reset() {
 #[test]
 fn no_descriptor_leaks() {
     need_root!();
-    let leaked = std::fs::File::open("/etc/hostname").unwrap();
+    let leaked = fs::File::open("/etc/hostname").unwrap();
     rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
     // `ls` itself has the directory open.
     assert_eq!(Trial::new(&["ls", "/proc/self/fd"]).output(), "0\n1\n2\n3");
@@ -179,7 +191,7 @@ fn program_lookup() {
 
     let loaderless = std::env::current_exe().unwrap();
     let (binary, _layer) = Trial::with_layer(&["/b"], |layer| {
-        std::fs::copy(&loaderless, layer.join("b")).unwrap();
+        fs::copy(&loaderless, layer.join("b")).unwrap();
     });
     let error = binary.failure();
     assert!(error.starts_with("exec `/b`: its interpreter `/lib") && error.contains("ld-"), "{error}");
@@ -189,10 +201,9 @@ fn program_lookup() {
 }
 
 fn write_program(layer: &std::path::Path, name: &str, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
     let path = layer.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]
@@ -200,11 +211,10 @@ fn path_is_searched_in_order() {
     need_root!();
     let (mut sandbox, _layer) = Trial::with_layer(&["tool"], |layer| {
         for (directory, mode) in [("a", 0o644), ("b", 0o755), ("c", 0o755)] {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::create_dir(layer.join(directory)).unwrap();
+            fs::create_dir(layer.join(directory)).unwrap();
             let path = layer.join(directory).join("tool");
-            std::fs::write(&path, format!("#!/bin/sh\necho {directory}\n")).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            fs::write(&path, format!("#!/bin/sh\necho {directory}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
     });
     sandbox.spec.env = vec![("PATH".to_owned(), "/none:/a:/b:/c".to_owned())];
@@ -232,13 +242,13 @@ fn a_directory_is_a_root_as_well() {
     let mut sandbox = Trial::sh("ls /; echo written > /written");
     let root = sandbox.make("root");
     for directory in ["bin", "proc", "sys", "dev"] {
-        std::fs::create_dir(root.join(directory)).unwrap();
+        fs::create_dir(root.join(directory)).unwrap();
     }
-    std::fs::copy(base().join("bin/busybox"), root.join("bin/sh")).unwrap();
-    std::fs::copy(base().join("bin/busybox"), root.join("bin/ls")).unwrap();
+    fs::copy(base().join("bin/busybox"), root.join("bin/sh")).unwrap();
+    fs::copy(base().join("bin/busybox"), root.join("bin/ls")).unwrap();
     sandbox.spec.root = Root::Directory(root.clone());
     assert_eq!(sandbox.output(), "bin\ndev\nproc\nsys");
-    assert_eq!(std::fs::read_to_string(root.join("written")).unwrap(), "written\n");
+    assert_eq!(fs::read_to_string(root.join("written")).unwrap(), "written\n");
 }
 
 #[test]
