@@ -41,6 +41,10 @@ pub(crate) fn finish(
     }
     let normal = Platform::from_parts(&config.os, &config.architecture, config.variant.as_deref());
     (config.os, config.architecture, config.variant) = (normal.os, normal.architecture, normal.variant);
+    if config.os == "windows" && config.config.working_dir.starts_with('/') {
+        // As that system writes paths, and as BuildKit tells it.
+        config.config.working_dir = config.config.working_dir.replace('/', "\\");
+    }
     if let Some(created) = source_date_epoch.and_then(rfc3339) {
         for entry in config.history.iter_mut().filter(|entry| entry.created.is_none()) {
             entry.created = Some(created.clone());

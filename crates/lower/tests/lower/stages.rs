@@ -207,6 +207,15 @@ fn the_platform_of_the_image() {
 }
 
 #[test]
+fn the_working_directory_of_an_image_for_windows() {
+    let options = Options { platform: "windows/amd64".parse().unwrap(), implicit_platform: false, ..options() };
+    for (text, expected) in [("FROM scratch\nCOPY a /\n", "\\"), ("FROM scratch\nWORKDIR /a\nWORKDIR b\n", "\\a\\b")] {
+        let config = lower_with(text, &options, &Images::default()).config.config;
+        assert_eq!((config.working_dir.as_str(), config.env.len()), (expected, 0), "{text}");
+    }
+}
+
+#[test]
 fn named_contexts_replace_images_and_stages() {
     let text = "\
 FROM alpine AS base

@@ -121,6 +121,20 @@ impl IgnoreRules {
         verdict
     }
 
+    /// Whether the bytes of a file that is kept stay behind. Docker lists a context from the root down, and there does not look at a
+    /// pattern that would change nothing for a directory; before it sends a file it asks again, for the path and all above it at once.
+    /// So after `*` and `!**/*.go` a `vendor` leaves what it should leave out in the context, but empty.
+    pub fn withholds(&self, path: &Path) -> bool {
+        let mut ignored = false;
+        for rule in self.rules.iter().filter(|_| self.brings_back) {
+            let matches = |path: &Path| rule.pattern.matches(path.as_os_str().as_encoded_bytes());
+            if rule.keeps == ignored && path.ancestors().any(matches) {
+                ignored = !rule.keeps;
+            }
+        }
+        ignored
+    }
+
     /// Whether something below the ignored directory `path` may yet be kept.
     pub fn may_keep_below(&self, path: &Path) -> bool {
         let path = path.as_os_str().as_encoded_bytes();
@@ -203,6 +217,21 @@ mod tests {
             ("*/temp*", "temporary", false),
         ] {
             assert_eq!(ignored(rules, path), expected, "rules {rules:?}, path {path}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_what_only_the_way_down_keeps_stay_behind() {
+        for (rules, path, expected) in [
+            ("*\n!**/*.go\nvendor", "vendor/x/a.go", true),
+            ("*\n!**/*.go\nvendor", "src/a.go", false),
+            ("*\n!src\nsrc/secret", "src/a", false),
+            ("vendor\n!vendor/keep", "vendor/keep/a", false),
+            ("", "a", false),
+        ] {
+            let parsed = IgnoreRules::parse(rules).unwrap();
+            let kept = !parsed.judge_from_root(Path::new(path)).is_ignored();
+            assert_eq!((kept, parsed.withholds(Path::new(path))), (true, expected), "rules {rules:?}, path {path}");
         }
     }
 

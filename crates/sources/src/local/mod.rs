@@ -10,6 +10,7 @@ mod stat_cache;
 pub use ignore::{IgnoreError, IgnoreRules, Verdict};
 pub use pattern::{BadPattern, Pattern};
 
+use kiln_digest::ContentDigest;
 use kiln_layer::{Directory, Entry, FileContent, Kind, Tree, TreeError};
 use stat_cache::StatCache;
 use std::ffi::OsString;
@@ -112,6 +113,28 @@ impl LocalContext {
         }
         Ok(!verdict.is_ignored() || (entry.is_directory() && self.keeps_something(path, verdict)?))
     }
+
+    /// A visible file as the build sees it: without its bytes where they stay behind.
+    fn shown(&self, path: &Path, entry: Entry) -> Entry {
+        if entry.kind == Kind::File && self.ignore.withholds(path) {
+            return Entry { size: 0, nlink: 1, ..entry };
+        }
+        entry
+    }
+
+    fn is_emptied(&self, path: &Path) -> bool {
+        self.ignore.withholds(path) && !self.ignore.judge_from_root(path).is_ignored()
+    }
+}
+
+/// What is opened of a file whose bytes stay behind.
+fn empty_file(path: &Path) -> Result<File, TreeError> {
+    let file = rustix::fs::memfd_create("empty", rustix::fs::MemfdFlags::CLOEXEC);
+    file.map(File::from).map_err(|error| TreeError::Io {
+        action: "make an empty file for",
+        path: path.to_owned(),
+        source: error.into(),
+    })
 }
 
 impl Tree for LocalContext {
@@ -121,7 +144,7 @@ impl Tree for LocalContext {
             return Ok(Some(entry));
         }
         let verdict = self.ignore.judge_from_root(path);
-        Ok(self.visible(path, &entry, &verdict)?.then_some(entry))
+        Ok(self.visible(path, &entry, &verdict)?.then(|| self.shown(path, entry)))
     }
 
     fn children(&self, path: &Path) -> Result<Vec<(OsString, Entry)>, TreeError> {
@@ -134,14 +157,14 @@ impl Tree for LocalContext {
         for (name, entry) in children {
             let child = path.join(&name);
             if self.visible(&child, &entry, &self.ignore.judge(&child, &verdict))? {
-                visible.push((name, entry));
+                visible.push((name, self.shown(&child, entry)));
             }
         }
         Ok(visible)
     }
 
     fn open(&self, path: &Path) -> Result<File, TreeError> {
-        self.directory.open(path)
+        if self.is_emptied(path) { empty_file(path) } else { self.directory.open(path) }
     }
 
     fn xattrs(&self, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, TreeError> {
@@ -149,6 +172,9 @@ impl Tree for LocalContext {
     }
 
     fn content(&self, path: &Path, entry: &Entry, stop: &AtomicBool) -> Result<FileContent, TreeError> {
+        if self.is_emptied(path) {
+            return Ok(FileContent { digest: ContentDigest::of_bytes(b""), xattrs: self.xattrs(path)? });
+        }
         if let Some(content) = self.digests.get(path, entry) {
             return Ok(content);
         }
@@ -186,7 +212,6 @@ pub fn read_ignore_rules(context: &Path, dockerfile: Option<&Path>) -> Result<Ig
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_digest::ContentDigest;
 
     fn names(context: &LocalContext, path: &str) -> Vec<String> {
         let children = context.children(Path::new(path)).unwrap();
@@ -208,6 +233,27 @@ mod tests {
         assert_eq!(names(&context, "vendor"), ["keep"]);
         assert!(context.entry(Path::new("vendor/y")).unwrap().is_none());
         assert!(context.entry(Path::new("vendor/keep/x")).unwrap().is_some());
+    }
+
+    #[test]
+    fn bytes_that_stay_behind_are_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["src/a.go", "vendor/b.go"] {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "bytes").unwrap();
+        }
+        let rules = IgnoreRules::parse("*\n!**/*.go\nvendor\n").unwrap();
+        let context = LocalContext::open(directory.path(), rules, None).unwrap();
+        for (path, bytes) in [("src/a.go", "bytes"), ("vendor/b.go", "")] {
+            let path = Path::new(path);
+            let entry = context.entry(path).unwrap().unwrap();
+            let listed = context.children(path.parent().unwrap()).unwrap().remove(0).1;
+            assert_eq!((entry.size, listed.size), (bytes.len() as u64, bytes.len() as u64), "{path:?}");
+            let content = context.content(path, &entry, &AtomicBool::new(false)).unwrap();
+            assert_eq!(content.digest, ContentDigest::of_bytes(bytes.as_bytes()), "{path:?}");
+            assert_eq!(io::read_to_string(context.open(path).unwrap()).unwrap(), bytes, "{path:?}");
+        }
     }
 
     #[test]
