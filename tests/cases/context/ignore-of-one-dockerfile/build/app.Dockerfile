@@ -1,0 +1,3 @@
+FROM busybox
+COPY . /app
+RUN find /app | sort > /list
