@@ -129,9 +129,6 @@ impl Plan {
         let confined = spec.security == Security::Sandbox;
         let nodev = if confined { MountAttrFlags::MOUNT_ATTR_NODEV } else { MountAttrFlags::empty() };
         let mut mounts = Vec::with_capacity(spec.mounts.len() + 2);
-        for mount in &spec.mounts {
-            mounts.push(mount_plan(mount, nodev)?);
-        }
         for (source, target) in [(&spec.resolv_conf, c"/etc/resolv.conf"), (&spec.hosts, c"/etc/hosts")] {
             if let Some(source) = source {
                 mounts.push(MountPlan {
@@ -144,6 +141,10 @@ impl Plan {
                     opened: -1,
                 });
             }
+        }
+        // After those files, for the caller's may hide them.
+        for mount in &spec.mounts {
+            mounts.push(mount_plan(mount, nodev)?);
         }
         let targets = mounts.iter().map(|mount| PathBuf::from(OsStr::from_bytes(mount.target.as_bytes()))).collect();
         let root = match &spec.root {

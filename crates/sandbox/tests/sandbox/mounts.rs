@@ -149,6 +149,15 @@ fn resolv_conf_and_hosts_are_shown_and_not_kept() {
     assert!(ran.err.contains("Read-only file system"), "{ran:?}");
     assert_eq!(tree(&sandbox.upper()), Vec::<String>::new());
     assert_eq!(fs::read_to_string(directory.join("hosts")).unwrap(), "hosts\n");
+    // What the caller mounts hides them.
+    let own = sandbox.make("own");
+    fs::write(own.join("file"), "own\n").unwrap();
+    sandbox.spec.args[2] = "cat /etc/resolv.conf /etc/hosts".to_owned();
+    sandbox.spec.mounts.push(bind(own.join("file"), "/etc/hosts"));
+    assert_eq!(sandbox.run().out, "resolv.conf\nown\n");
+    sandbox.spec.mounts = vec![bind(&own, "/etc")];
+    assert_eq!(sandbox.run().out, "");
+    assert_eq!(tree(&own), ["file"]);
 }
 
 #[test]
