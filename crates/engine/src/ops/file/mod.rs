@@ -64,7 +64,8 @@ pub(crate) fn execute(
     }
     let mut built = writer.finish().map_err(EngineError::write)?;
     crate::ops::exec::copy_root_metadata(base_tree.as_ref(), &fs)?;
-    if repeats_base(&fs, base_tree.as_ref(), &built).map_err(EngineError::internal("failed to read the new layer"))? {
+    let repeats = Directory::new(&fs).and_then(|layer| repeats_base(&layer, base_tree.as_ref(), Path::new("")));
+    if repeats.map_err(EngineError::internal("failed to read the new layer"))? {
         leave_out_base(&fs, base_tree.as_ref(), &mut built, &flag)?;
     }
     let diff = built.diff;
@@ -75,13 +76,20 @@ pub(crate) fn execute(
     Ok(Made { layer: layer.id, diff: diff.digest, size: layer.size, injected: Vec::new(), ran: None })
 }
 
-/// Whether a new file looks like the base's at its path. Mostly the base has not even the directory.
-fn repeats_base(fs: &Path, base: &dyn Tree, built: &Built) -> Result<bool, TreeError> {
-    let layer = Directory::new(fs)?;
-    for file in &built.files {
-        let Some(below) = base.entry(&file.path)? else { continue };
-        let Some(entry) = layer.entry(&file.path)? else { continue };
-        if entry.is_file() && below.is_file() && (entry.size, entry.mtime) == (below.size, below.mtime) {
+/// Whether something below `path` in a new layer looks like what the base has there: a file, a link, or a directory of which the
+/// layer has nothing but itself. Only what both have is looked at, which mostly is little.
+fn repeats_base(layer: &Directory, base: &dyn Tree, path: &Path) -> Result<bool, TreeError> {
+    for (name, entry) in layer.children(path)? {
+        let path = path.join(name);
+        let Some(below) = base.entry(&path)? else { continue };
+        if entry.is_directory() && below.is_directory() {
+            let same = (entry.mode, entry.uid, entry.gid) == (below.mode, below.uid, below.gid);
+            if repeats_base(layer, base, &path)? || (same && layer.children(&path)?.is_empty()) {
+                return Ok(true);
+            }
+        } else if (&entry.kind, entry.mtime) == (&below.kind, below.mtime)
+            && (!entry.is_file() || entry.size == below.size)
+        {
             return Ok(true);
         }
     }
@@ -212,6 +220,29 @@ impl EngineError {
             }
             SelectError::Tree(error) => Self::new(ErrorKind::User, "failed to read what is copied").with_source(error),
             error => Self::user(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repeats_the_base() {
+        let base = tempfile::tempdir().unwrap();
+        for path in ["run", "srv/data", "etc"] {
+            std::fs::create_dir_all(base.path().join(path)).unwrap();
+        }
+        std::fs::write(base.path().join("etc/f"), "").unwrap();
+        for (made, expected) in
+            [("run", true), ("srv", true), ("new/run", false), ("srv/data/new", false), ("etc/new", false)]
+        {
+            let layer = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(layer.path().join(made)).unwrap();
+            let open = |directory: &tempfile::TempDir| Directory::new(directory.path()).unwrap();
+            let repeats = repeats_base(&open(&layer), &open(&base), Path::new("")).unwrap();
+            assert_eq!(repeats, expected, "{made}");
         }
     }
 }
