@@ -4,6 +4,31 @@ use crate::support::{Images, graph, graph_with, history, lower_text, options};
 use kiln_lower::NamedContext;
 
 #[test]
+fn a_working_directory_is_text_but_for_processes() {
+    let text = "FROM alpine\nWORKDIR /link/..\nRUN [\"x\"]\nCOPY f g/..\nWORKDIR /a//b/.\nRUN [\"y\"]\nWORKDIR /\n";
+    insta::assert_snapshot!(graph(text), @r#"
+    0: [1/7] FROM docker.io/library/alpine:latest@c9ef
+         image docker.io/library/alpine:latest linux/amd64
+    1: [2/7] WORKDIR /link/..
+         file on 0
+         mkdir / 755
+    2: [3/7] RUN ["x"]
+         exec on 1 in /link/.. ["x"]
+    3: [internal] load build context
+         local context
+    4: [4/7] COPY f g/..
+         file on 2
+         copy 3:["f"] to / (context)
+    5: [5/7] WORKDIR /a//b/.
+         file on 4
+         mkdir /a/b 755
+    6: [6/7] RUN ["y"]
+         exec on 5 in /a/b ["y"]
+    -> 6
+    "#);
+}
+
+#[test]
 fn destinations_and_sources() {
     let text = "\
 FROM scratch
