@@ -45,7 +45,7 @@ pub struct Options {
     pub multi_platform: bool,
     /// `--allow security.insecure`.
     pub allow_insecure: bool,
-    /// `--allow network.host`.
+    /// `--allow network.host`: steps may ask for it even if [`network`](Self::network) is none.
     pub allow_network_host: bool,
     /// `SOURCE_DATE_EPOCH`, in seconds: the image's time, instead of now.
     pub source_date_epoch: Option<i64>,

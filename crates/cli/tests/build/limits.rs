@@ -96,14 +96,14 @@ fn what_steps_may_ask_for() {
         .stderr_has("`--security=insecure` is not allowed")
         .stderr_has("Dockerfile:2")
         .stderr_has("`--allow security.insecure`");
-    kiln.build(["--allow", "security.insecure"])
+    kiln.build(["--allow", "security.insecure", "--network=none"])
         .exits(1)
-        .stderr_has("`--network=host` is not allowed")
+        .stderr_has("`--network=host` is not allowed in a build with `--network=none`")
         .stderr_has("`--allow network.host`");
     let own = fs::read_to_string("/proc/self/status").unwrap();
     let own = own.lines().find(|line| line.starts_with("CapEff")).unwrap().to_owned();
-    kiln.build(["--allow", "security.insecure,network.host"]).succeeds().logs(&own);
-    kiln.build(["--network=host", "--allow", "security.insecure"]).succeeds();
+    kiln.build(["--allow", "security.insecure"]).succeeds().logs(&own);
+    kiln.build(["--network=none", "--allow", "security.insecure,network.host"]).succeeds();
     kiln.build(["--allow", "everything"]).exits(2).stderr_has("unknown entitlement `everything`");
     kiln.build(["--allow", "device=gpu"]).exits(4).stderr_has("devices are not supported");
 }

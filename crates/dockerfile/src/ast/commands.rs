@@ -93,7 +93,7 @@ pub enum Network {
     Default,
     /// `none`: loopback only.
     None,
-    /// `host`: needs `--allow network.host`.
+    /// `host`: in a build with `--network=none` it needs `--allow network.host`.
     Host,
 }
 

@@ -121,9 +121,12 @@ fn network(step: &Step<'_>, run: &Run) -> Result<Network, LowerError> {
         Some(flag) => match flag.value {
             ast::Network::Default => Ok(Network::Default),
             ast::Network::None => Ok(Network::None),
-            ast::Network::Host if options.allow_network_host || options.network == Network::Host => Ok(Network::Host),
-            ast::Network::Host => Err(LowerError::new("`--network=host` is not allowed", flag.span)
-                .hint("allow it with `--allow network.host`")),
+            // Steps that say nothing have the host's network: only who took it from them is to be asked.
+            ast::Network::Host if options.network == Network::None && !options.allow_network_host => {
+                Err(LowerError::new("`--network=host` is not allowed in a build with `--network=none`", flag.span)
+                    .hint("allow it with `--allow network.host`"))
+            }
+            ast::Network::Host => Ok(Network::Host),
         },
     }
 }

@@ -6,7 +6,7 @@ use kiln_lower::{AutoCacheMode, NamedContext, Options};
 
 /// The steps that get caches: `go build: ~/.cache/go-build`, one a line, an output in parentheses.
 fn caches_in(mode: AutoCacheMode, text: &str) -> String {
-    let options = Options { auto_cache: mode, allow_network_host: true, ..options() };
+    let options = Options { auto_cache: mode, ..options() };
     let lowered = lower_with(text, &options, &Images::default());
     let mut lines = Vec::new();
     for vertex in lowered.graph.vertices() {

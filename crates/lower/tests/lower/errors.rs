@@ -191,12 +191,6 @@ fn faults_of_run() {
             "did you mean `cache`?",
         ),
         (
-            "FROM a\nRUN --network=host x\n",
-            "`--network=host` is not allowed",
-            "host",
-            "allow it with `--allow network.host`",
-        ),
-        (
             "FROM a\nRUN --security=insecure x\n",
             "`--security=insecure` is not allowed",
             "insecure",
