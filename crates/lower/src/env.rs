@@ -6,35 +6,54 @@ use std::collections::HashMap;
 /// Variables in the order in which they were last set, which is the one that BuildKit's steps see.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Env {
-    entries: Variables,
+    /// A variable that is set anew leaves a hole and is the last one.
+    entries: Vec<Option<(String, String)>>,
     places: HashMap<String, usize>,
+    /// The entries without holes, if somebody asked since the last change.
+    shown: Option<Variables>,
 }
 
 impl Env {
     /// The value of a variable.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.places.get(name).map(|&place| self.entries[place].1.as_str())
+        let entry = self.entries[*self.places.get(name)?].as_ref();
+        entry.map(|(_, value)| value.as_str())
     }
 
     /// Sets a variable, which thereby is the last one.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
+        let last = self.entries.len();
         if let Some(&place) = self.places.get(name) {
-            if place + 1 == self.entries.len() {
-                if self.entries[place].1 != value {
-                    value.clone_into(&mut self.entries.to_mut()[place].1);
-                }
+            if place + 1 == last && self.get(name) == Some(value) {
                 return;
             }
-            self.entries.to_mut().remove(place);
-            self.places.values_mut().filter(|other| **other > place).for_each(|other| *other -= 1);
+            self.entries[place] = None;
         }
-        self.places.insert(name.to_owned(), self.entries.len());
-        self.entries.to_mut().push((name.to_owned(), value.to_owned()));
+        self.shown = None;
+        self.places.insert(name.to_owned(), last);
+        self.entries.push(Some((name.to_owned(), value.to_owned())));
+        if self.entries.len() > 2 * self.places.len() {
+            self.fill_holes();
+        }
+    }
+
+    fn fill_holes(&mut self) {
+        self.entries.retain(Option::is_some);
+        for (place, (name, _)) in self.entries.iter().flatten().enumerate() {
+            if let Some(known) = self.places.get_mut(name) {
+                *known = place;
+            }
+        }
+    }
+
+    /// The names, in any order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
     }
 
     /// The variables in order.
-    pub(crate) fn entries(&self) -> &Variables {
-        &self.entries
+    pub(crate) fn entries(&mut self) -> &Variables {
+        self.shown.get_or_insert_with(|| self.entries.iter().flatten().cloned().collect::<Vec<_>>().into())
     }
 }
 
@@ -53,5 +72,19 @@ mod tests {
         for (name, value) in [("A", Some("2=3")), ("B", Some("6")), ("C", Some("4")), ("D", None)] {
             assert_eq!(env.get(name), value, "{name}");
         }
+    }
+
+    #[test]
+    fn very_many_are_set_again() {
+        let mut env = Env::default();
+        let names: Vec<String> = (0..100_000).map(|n| format!("A{n}")).collect();
+        for value in ["1", "2", "3"] {
+            names.iter().for_each(|name| env.set(name, value));
+        }
+        assert_eq!(env.entries().len(), names.len());
+        assert!(
+            env.entries().iter().zip(&names).all(|((name, value), expected)| (name, value.as_str()) == (expected, "3"))
+        );
+        assert!(names.iter().all(|name| env.get(name) == Some("3")));
     }
 }

@@ -6,6 +6,7 @@ use crate::images::Images;
 use crate::plan::{Base, NodeKind, Plan};
 use kiln_dockerfile::rules::{BaseFacts, StageFacts, StepFacts};
 use kiln_graph::Platform;
+use std::collections::HashSet;
 
 /// The facts of all stages of the file, in order.
 pub(crate) fn of_stages(plan: &Plan<'_>, reached: &[bool], images: &Images) -> Vec<StageFacts> {
@@ -28,18 +29,19 @@ pub(crate) fn of_stages(plan: &Plan<'_>, reached: &[bool], images: &Images) -> V
 /// Takes away which caches the steps of stages could have whose base is not known: where a tool keeps them depends on the base's variables
 /// and user.
 pub(crate) fn forget_caches(steps: &mut [StepFacts], plan: &Plan<'_>, images: &Images) {
-    for node in &plan.nodes[..plan.stages] {
-        let mut below = node;
-        while let Base::Node(base) = below.base {
-            below = &plan.nodes[base.0];
-        }
-        let Base::Outside(_, Some(Origin::Image(request))) = &below.base else { continue };
-        if images.get(request).is_none() {
-            let is_in =
-                |step: &StepFacts| node.commands.iter().any(|command| command.instruction.span.start == step.at);
-            steps.iter_mut().filter(|step| is_in(step)).for_each(|step| step.caches.clear());
-        }
+    // A stage comes after the one that it builds on.
+    let mut unknown: Vec<bool> = Vec::with_capacity(plan.nodes.len());
+    for node in &plan.nodes {
+        unknown.push(match &node.base {
+            Base::Node(base) => unknown.get(base.0).copied().unwrap_or(false),
+            Base::Outside(_, Some(Origin::Image(request))) => images.get(request).is_none(),
+            Base::Outside(..) => false,
+        });
     }
+    let stages = plan.nodes[..plan.stages].iter().zip(unknown).filter(|(_, unknown)| *unknown);
+    let places: HashSet<u32> =
+        stages.flat_map(|(node, _)| node.commands.iter().map(|command| command.instruction.span.start)).collect();
+    steps.iter_mut().filter(|step| places.contains(&step.at)).for_each(|step| step.caches.clear());
 }
 
 fn of_base(image: &ResolvedImage, wanted: &Platform) -> BaseFacts {

@@ -502,8 +502,7 @@ fn platform(word: &Word, globals: &Env, escape: char) -> Result<Platform, LowerE
 fn unset_hint(error: LowerError, name: &str, globals: &Env) -> LowerError {
     let hint =
         format!("`{name}` is not set; FROM sees only the ARGs before the first FROM, and `--build-arg` for these");
-    let names = globals.entries().iter().map(|(name, _)| name.as_str());
-    error.hint(hint).suggest(name, names)
+    error.hint(hint).suggest(name, globals.names())
 }
 
 /// Names of sources are not expanded: which stages are needed must be known before any stage is.

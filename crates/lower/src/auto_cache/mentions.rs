@@ -198,10 +198,15 @@ impl Directories {
         self.mask(|directory| !directory.unknown_home && is_below(&directory.path, &path))
     }
 
-    /// A relative path, nobody knows to what.
+    /// A relative path, nobody knows to what: what is read may be any directory that has a part of that name.
     fn lost(&self, text: &str, habit: Habit) -> Mask {
-        let everywhere = habit == Habit::Reads && matches!(text, "." | "./" | ".." | "*");
-        if everywhere { Mask::MAX } else { 0 }
+        let reads = matches!(habit, Habit::Reads | Habit::ReadsNamed | Habit::Links | Habit::Takes);
+        match text.split('/').find(|part| !matches!(*part, "" | "." | "..")) {
+            _ if !reads => 0,
+            Some("*") | None if habit == Habit::Reads => Mask::MAX,
+            Some("*") | None => 0,
+            Some(first) => self.mask(|directory| directory.path.split('/').any(|part| part == first)),
+        }
     }
 }
 

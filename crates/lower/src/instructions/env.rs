@@ -4,6 +4,7 @@ use crate::LowerError;
 use crate::history::config_only;
 use crate::stage::Step;
 use kiln_dockerfile::ast::Pairs;
+use std::collections::HashMap;
 
 /// All pairs see the environment as it was before the instruction.
 pub(super) fn lower(step: &mut Step<'_>, pairs: &Pairs) -> Result<(), LowerError> {
@@ -12,19 +13,27 @@ pub(super) fn lower(step: &mut Step<'_>, pairs: &Pairs) -> Result<(), LowerError
     for (name, value) in &pairs.pairs {
         expanded.push((step.expand(name)?, step.expand(value)?));
     }
+    let env = &step.stage.config.config.env;
+    // Of a name that the base image has twice, the first counts.
+    let mut places: HashMap<String, usize> =
+        env.iter().enumerate().rev().map(|(place, pair)| (name_of(pair).to_owned(), place)).collect();
     for (name, value) in expanded {
         let pair = format!("{name}={value}");
         text.push_str(&format!(" {pair}"));
         step.stage.env.set(&name, &value);
         let env = &mut step.stage.config.config.env;
-        let is_it = |other: &&mut String| {
-            other.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-        };
-        match env.iter_mut().find(is_it) {
-            Some(place) => *place = pair,
-            None => env.push(pair),
+        match places.get(&name) {
+            Some(&place) => env[place] = pair,
+            None => {
+                places.insert(name, env.len());
+                env.push(pair);
+            }
         }
     }
     step.record(config_only(text));
     Ok(())
+}
+
+fn name_of(pair: &str) -> &str {
+    pair.split_once('=').map_or(pair, |(name, _)| name)
 }

@@ -107,6 +107,7 @@ fn what_the_step_itself_says() {
         "RUN go build && cp -r ~/.cache/go-build /out",
         "RUN go build && tar cf /x.tar /root",
         "RUN cd && go build && tar cf /x.tar .",
+        "WORKDIR /link/..\nRUN go build && cp -r .cache /out",
         "RUN go build && rm -rf /root/.cache",
         "RUN go build && rm -rf ~/.cache/*",
         "RUN mkdir /root/.cache && go build",

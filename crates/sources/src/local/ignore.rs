@@ -24,7 +24,10 @@ struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     matched: Vec<bool>,
+    /// Whose pattern matches the path or one above it, where that may be another question.
+    named: Vec<bool>,
     ignored: bool,
+    withheld: bool,
 }
 
 /// A line of a `.dockerignore` file that is not a pattern.
@@ -91,21 +94,38 @@ impl IgnoreRules {
 
     /// The verdict on the root of the context, which is never ignored.
     pub fn root(&self) -> Verdict {
-        Verdict { matched: vec![false; self.rules.len()], ignored: false }
+        let rules = self.rules.len();
+        let named = vec![false; if self.brings_back { rules } else { 0 }];
+        Verdict { matched: vec![false; rules], named, ignored: false, withheld: false }
     }
 
     /// The verdict on `path`, given that on its parent directory.
     pub fn judge(&self, path: &Path, parent: &Verdict) -> Verdict {
-        let mut verdict = Verdict { matched: Vec::with_capacity(self.rules.len()), ignored: false };
-        for (rule, parent_matched) in self.rules.iter().zip(&parent.matched) {
+        let mut verdict = Verdict {
+            matched: Vec::with_capacity(self.rules.len()),
+            named: Vec::with_capacity(parent.named.len()),
+            ignored: false,
+            withheld: false,
+        };
+        for (index, rule) in self.rules.iter().enumerate() {
             // As in Docker, a pattern that would change nothing is not looked at; so `!dir` brings back what is below `dir` only if
             // `dir` itself was ignored.
-            let matched = *parent_matched
-                || (rule.keeps == verdict.ignored && rule.pattern.matches(path.as_os_str().as_encoded_bytes()));
+            let counts = rule.keeps == verdict.ignored;
+            let named_above = parent.named.get(index).copied();
+            let wanted = (counts && !parent.matched[index]) || named_above == Some(false);
+            let matches = wanted && rule.pattern.matches(path.as_os_str().as_encoded_bytes());
+            let matched = parent.matched[index] || (counts && matches);
             if matched {
                 verdict.ignored = !rule.keeps;
             }
             verdict.matched.push(matched);
+            if let Some(above) = named_above {
+                let named = above || matches;
+                if named {
+                    verdict.withheld = !rule.keeps;
+                }
+                verdict.named.push(named);
+            }
         }
         verdict
     }
@@ -121,20 +141,6 @@ impl IgnoreRules {
         verdict
     }
 
-    /// Whether the bytes of a file that is kept stay behind. Docker lists a context from the root down, and there does not look at a
-    /// pattern that would change nothing for a directory; before it sends a file it asks again, for the path and all above it at once.
-    /// So after `*` and `!**/*.go` a `vendor` leaves what it should leave out in the context, but empty.
-    pub fn withholds(&self, path: &Path) -> bool {
-        let mut ignored = false;
-        for rule in self.rules.iter().filter(|_| self.brings_back) {
-            let matches = |path: &Path| rule.pattern.matches(path.as_os_str().as_encoded_bytes());
-            if rule.keeps == ignored && path.ancestors().any(matches) {
-                ignored = !rule.keeps;
-            }
-        }
-        ignored
-    }
-
     /// Whether something below the ignored directory `path` may yet be kept.
     pub fn may_keep_below(&self, path: &Path) -> bool {
         let path = path.as_os_str().as_encoded_bytes();
@@ -146,6 +152,13 @@ impl Verdict {
     /// Whether the path does not exist for the build.
     pub fn is_ignored(&self) -> bool {
         self.ignored
+    }
+
+    /// Whether the path is there, but of a file the bytes stay behind. Docker lists a context from the root down, and there does not look
+    /// at a pattern that would change nothing for a directory; before it sends a file it asks again, for the path and all above it at
+    /// once. So after `*` and `!**/*.go` a `vendor` leaves what it should leave out in the context, but empty.
+    pub fn is_withheld(&self) -> bool {
+        self.withheld && !self.ignored
     }
 }
 
@@ -230,8 +243,12 @@ mod tests {
             ("", "a", false),
         ] {
             let parsed = IgnoreRules::parse(rules).unwrap();
-            let kept = !parsed.judge_from_root(Path::new(path)).is_ignored();
-            assert_eq!((kept, parsed.withholds(Path::new(path))), (true, expected), "rules {rules:?}, path {path}");
+            let verdict = parsed.judge_from_root(Path::new(path));
+            assert_eq!(
+                (verdict.is_ignored(), verdict.is_withheld()),
+                (false, expected),
+                "rules {rules:?}, path {path}"
+            );
         }
     }
 

@@ -115,15 +115,9 @@ impl LocalContext {
     }
 
     /// A visible file as the build sees it: without its bytes where they stay behind.
-    fn shown(&self, path: &Path, entry: Entry) -> Entry {
-        if entry.kind == Kind::File && self.ignore.withholds(path) {
-            return Entry { size: 0, nlink: 1, ..entry };
-        }
-        entry
-    }
-
-    fn is_emptied(&self, path: &Path) -> bool {
-        self.ignore.withholds(path) && !self.ignore.judge_from_root(path).is_ignored()
+    fn shown(entry: Entry, verdict: &Verdict) -> Entry {
+        let emptied = entry.kind == Kind::File && verdict.is_withheld();
+        if emptied { Entry { size: 0, nlink: 1, ..entry } } else { entry }
     }
 }
 
@@ -144,7 +138,7 @@ impl Tree for LocalContext {
             return Ok(Some(entry));
         }
         let verdict = self.ignore.judge_from_root(path);
-        Ok(self.visible(path, &entry, &verdict)?.then(|| self.shown(path, entry)))
+        Ok(self.visible(path, &entry, &verdict)?.then(|| Self::shown(entry, &verdict)))
     }
 
     fn children(&self, path: &Path) -> Result<Vec<(OsString, Entry)>, TreeError> {
@@ -156,15 +150,17 @@ impl Tree for LocalContext {
         let mut visible = Vec::with_capacity(children.len());
         for (name, entry) in children {
             let child = path.join(&name);
-            if self.visible(&child, &entry, &self.ignore.judge(&child, &verdict))? {
-                visible.push((name, self.shown(&child, entry)));
+            let judged = self.ignore.judge(&child, &verdict);
+            if self.visible(&child, &entry, &judged)? {
+                visible.push((name, Self::shown(entry, &judged)));
             }
         }
         Ok(visible)
     }
 
     fn open(&self, path: &Path) -> Result<File, TreeError> {
-        if self.is_emptied(path) { empty_file(path) } else { self.directory.open(path) }
+        let emptied = !self.ignore.is_empty() && self.ignore.judge_from_root(path).is_withheld();
+        if emptied { empty_file(path) } else { self.directory.open(path) }
     }
 
     fn xattrs(&self, path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, TreeError> {
@@ -172,7 +168,7 @@ impl Tree for LocalContext {
     }
 
     fn content(&self, path: &Path, entry: &Entry, stop: &AtomicBool) -> Result<FileContent, TreeError> {
-        if self.is_emptied(path) {
+        if entry.size == 0 && self.ignore.judge_from_root(path).is_withheld() {
             return Ok(FileContent { digest: ContentDigest::of_bytes(b""), xattrs: self.xattrs(path)? });
         }
         if let Some(content) = self.digests.get(path, entry) {

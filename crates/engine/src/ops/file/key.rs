@@ -16,7 +16,7 @@ pub(crate) fn key_parts(
     selections: &dyn Selections,
 ) -> Result<KeyParts, EngineError> {
     let mut parts = KeyParts::new();
-    parts.text(KeyParts::OP, "file v3");
+    parts.text(KeyParts::OP, "file v4");
     match file.base {
         Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, said(port.0)),
         None => parts.text("base", "scratch"),
@@ -69,11 +69,12 @@ fn list(words: &[String]) -> String {
     if words.iter().all(is_plain) { words.join(" ") } else { format!("{words:?}") }
 }
 
-/// `USER:GROUP` as the Dockerfile has it. A name never is a number.
+/// `USER:GROUP` as the Dockerfile has it; a name that looks like a number, in backquotes.
 fn owner(owner: Option<&Owner>) -> String {
     let Some(Owner { user, group }) = owner else { return String::new() };
     let text = |name: &UserName| match name {
         UserName::Id(id) => id.to_string(),
+        UserName::Name(name) if name.parse::<u32>().is_ok() => format!("`{name}`"),
         UserName::Name(name) => name.clone(),
     };
     match group {
@@ -108,6 +109,7 @@ mod tests {
         let of = |user: UserName, group: Option<UserName>| owner(Some(&Owner { user, group }));
         assert_eq!(of(UserName::Id(5), None), "5");
         assert_eq!(of(UserName::Name("app".into()), Some(UserName::Id(0))), "app:0");
+        assert_ne!(of(UserName::Name("4294967294".into()), None), of(UserName::Id(4_294_967_294), None));
         assert_eq!(owner(None), "");
         assert_eq!(mode(Some(&Mode::Octal(0o755))), "0755");
         assert_eq!(mode(Some(&Mode::Symbolic("u=rwX".into()))), "u=rwX");

@@ -142,7 +142,9 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(around: &Surroundings<'_>) -> Self {
-        Self { cwd: Some(around.cwd.into()), ..Self::default() }
+        // Where `..` leads to after a link, only the file system can say.
+        let known = !around.cwd.split('/').any(|part| part == "..");
+        Self { cwd: known.then(|| around.cwd.into()), ..Self::default() }
     }
 
     /// Sets a variable and notes it.
