@@ -136,9 +136,12 @@ impl RemoteError {
         }
     }
 
-    /// Whether a registry has read the request, and refuses to say what is there.
+    /// Whether a registry, or its token service, has read the request and refuses to say what is there.
     pub fn is_denied(&self) -> bool {
-        matches!(self, Self::Registry(RegistryError::Unauthorized { .. }))
+        matches!(
+            self,
+            Self::Registry(RegistryError::Unauthorized { .. } | RegistryError::Token { denied: Some(_), .. })
+        )
     }
 
     /// Whether somebody said stop, and nothing is wrong.

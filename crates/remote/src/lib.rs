@@ -29,4 +29,4 @@ pub use mounts::{
     ExportError, Exported, ImportError, Imported, IndexError, Limits, ListingError, Memo, PackError, UnpackError,
     export_mount, import_mount,
 };
-pub use transport::{Access, Blobs, Collected, INLINE_KEY, Remote, connect, inline_member, missing};
+pub use transport::{Access, Blobs, Collected, INLINE_KEY, Remote, connect, inline_member, lost, missing};

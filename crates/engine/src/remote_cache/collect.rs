@@ -1,7 +1,7 @@
 //! `kiln cache gc`: drops from a remote cache what the place has lost, what builds have not used for long, and as much as must go that it
 //! is no larger than it may be; and then deletes the blobs that no cache of the place names any more.
 //!
-//! Readers see the cache as it was or as it is then. An export at the same time wins or loses as one beside another export does.
+//! Readers see the cache as it was or as it is then. If an export is published while this looks, it starts over with that.
 
 use super::access;
 use super::document::Document;
@@ -11,7 +11,7 @@ use crate::cancel::CancelToken;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use kiln_digest::Digest;
-use kiln_remote::{BlobRef, CacheImport, CacheLocation, CacheManifest, Content, Remote, RemoteError, connect, missing};
+use kiln_remote::{BlobRef, CacheImport, CacheLocation, CacheManifest, Content, Remote, RemoteError, connect, lost};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -83,27 +83,47 @@ fn collect(
     now: SystemTime,
     stop: &AtomicBool,
 ) -> Result<Option<CollectedCache>, ImportError> {
-    let Some((mut manifest, mut document)) = import::documents(remote)? else { return Ok(None) };
-    let mut dropped = too_much(&manifest, &document, limits, now);
-    // Looked for last, because what is looked for is kept: all that stays.
-    let stays: Vec<_> = entries(&manifest).filter(|(entry, _)| !dropped.contains(entry)).collect();
-    let blobs: Vec<BlobRef> = stays.iter().flat_map(|(_, blobs)| blobs).copied().collect();
-    let lost: HashSet<BlobRef> = missing(remote, &blobs, stop)?.into_iter().collect();
-    let is_lost = |blobs: &[BlobRef]| blobs.iter().any(|blob| lost.contains(blob));
-    dropped.extend(stays.into_iter().filter(|(_, blobs)| is_lost(blobs)).map(|(entry, _)| entry));
-    let mut collected = CollectedCache::default();
-    if !dropped.is_empty() {
-        collected = drop_entries(&mut manifest, &mut document, &dropped);
-        let bytes = document.to_json();
-        manifest.records = BlobRef::of_bytes(&bytes);
-        remote.write(&manifest.records, Content::Bytes(&bytes))?;
-        remote.publish(&manifest)?;
-    }
+    let mut collected = loop {
+        let Some(cache) = import::documents(remote)? else { return Ok(None) };
+        if let Some(collected) = shrink(remote, cache, limits, now, stop)? {
+            break collected;
+        }
+    };
     collected.deleted = match remote.collect_garbage(limits.grace) {
         Ok(deleted) => Some((deleted.blobs, deleted.bytes)),
         Err(RemoteError::Unsupported { .. }) => None,
         Err(error) => return Err(error.into()),
     };
+    Ok(Some(collected))
+}
+
+/// Drops what has to go. Nothing is dropped and returned if somebody published another cache meanwhile.
+fn shrink(
+    remote: &dyn Remote,
+    (mut manifest, mut document): (CacheManifest, Document),
+    limits: &CacheLimits,
+    now: SystemTime,
+    stop: &AtomicBool,
+) -> Result<Option<CollectedCache>, ImportError> {
+    let mut dropped = too_much(&manifest, &document, limits, now);
+    let stays: Vec<_> = entries(&manifest).filter(|(entry, _)| !dropped.contains(entry)).collect();
+    let blobs: Vec<BlobRef> = stays.iter().flat_map(|(_, blobs)| blobs).copied().collect();
+    let lost: HashSet<BlobRef> = lost(remote, &blobs, stop)?.into_iter().collect();
+    let is_lost = |blobs: &[BlobRef]| blobs.iter().any(|blob| lost.contains(blob));
+    dropped.extend(stays.into_iter().filter(|(_, blobs)| is_lost(blobs)).map(|(entry, _)| entry));
+    if dropped.is_empty() {
+        return Ok(Some(CollectedCache::default()));
+    }
+    let before = manifest.clone();
+    let collected = drop_entries(&mut manifest, &mut document, &dropped);
+    let bytes = document.to_json();
+    manifest.records = BlobRef::of_bytes(&bytes);
+    remote.write(&manifest.records, Content::Bytes(&bytes))?;
+    if remote.manifest()?.as_ref() != Some(&before) {
+        return Ok(None);
+    }
+    // What stands there was read just now, so that nothing is put aside.
+    remote.publish(&manifest)?;
     Ok(Some(collected))
 }
 
@@ -157,5 +177,90 @@ fn drop_entries(manifest: &mut CacheManifest, document: &mut Document, dropped: 
         layers: (before.1 - manifest.layers.len()) as u64,
         mounts: (before.2 - manifest.mounts.len()) as u64,
         deleted: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_registry::{Client, Config, Credentials};
+    use kiln_remote::{Access, Blobs, CachedLayer, Collected, MANIFEST_VERSION, Sent};
+    use std::io::Read;
+    use std::path::PathBuf;
+    use std::sync::{Arc, Mutex};
+
+    /// A cache that somebody publishes anew while blobs are looked for.
+    struct Raced {
+        remote: Box<dyn Remote>,
+        published: Mutex<Option<CacheManifest>>,
+    }
+
+    impl Blobs for Raced {
+        fn keep(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+            self.remote.keep(blob)
+        }
+
+        fn read(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send>, RemoteError> {
+            self.remote.read(blob)
+        }
+
+        fn write(&self, blob: &BlobRef, content: Content<'_>) -> Result<Sent, RemoteError> {
+            self.remote.write(blob, content)
+        }
+    }
+
+    impl Remote for Raced {
+        fn name(&self) -> String {
+            self.remote.name()
+        }
+
+        fn manifest(&self) -> Result<Option<CacheManifest>, RemoteError> {
+            self.remote.manifest()
+        }
+
+        fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+            if let Some(manifest) = self.published.lock().unwrap().take() {
+                self.remote.publish(&manifest)?;
+            }
+            self.remote.has(blob)
+        }
+
+        fn publish(&self, manifest: &CacheManifest) -> Result<Option<PathBuf>, RemoteError> {
+            self.remote.publish(manifest)
+        }
+
+        fn collect_garbage(&self, grace: Duration) -> Result<Collected, RemoteError> {
+            self.remote.collect_garbage(grace)
+        }
+    }
+
+    #[test]
+    fn what_is_published_meanwhile_is_not_lost() {
+        let root = tempfile::tempdir().unwrap();
+        let client = Client::new(Config::default(), Credentials::none());
+        let access = Access { client, stop: Arc::default(), pushed: Vec::new(), broken: HashSet::new() };
+        let location =
+            CacheLocation::Local { directory: root.path().to_owned(), tag: "latest".to_owned(), digest: None };
+        let remote = connect(&location, &access).unwrap();
+        let send = |bytes: &[u8]| {
+            remote.write(&BlobRef::of_bytes(bytes), Content::Bytes(bytes)).unwrap();
+            BlobRef::of_bytes(bytes)
+        };
+        let layer = |text: &str| CachedLayer {
+            diff_id: Digest::of_bytes(text.as_bytes()),
+            blob: send(text.as_bytes()),
+            media_type: "application/vnd.oci.image.layer.v1.tar+gzip".to_owned(),
+        };
+        let records = send(&Document::new(Vec::new(), Vec::new()).to_json());
+        let cache =
+            |layers| CacheManifest { version: MANIFEST_VERSION, created: 1, records, layers, mounts: Vec::new() };
+        let (small, large, later) = (layer("small"), layer("much larger"), layer("later"));
+        remote.publish(&cache(vec![small.clone(), large.clone()])).unwrap();
+        let published = Mutex::new(Some(cache(vec![small.clone(), later.clone(), large])));
+        let raced = Raced { remote, published };
+        let limits = CacheLimits { older_than: None, max_size: Some(10), grace: Duration::ZERO };
+        let collected = collect(&raced, &limits, SystemTime::now(), &access.stop).unwrap().unwrap();
+        assert_eq!(collected.layers, 1);
+        assert_eq!(raced.manifest().unwrap().unwrap().layers, [small, later]);
     }
 }

@@ -129,7 +129,9 @@ impl<'a> Exporting<'a> {
         let old = match remote.manifest() {
             // A registry may say so of what is not there yet to who may only write.
             Err(error) if error.is_broken() || error.is_denied() => {
-                let message = format!("a cache that cannot be used is replaced: {}", with_causes(&error));
+                let causes = with_causes(&error);
+                let message =
+                    format!("a cache that cannot be used is replaced, without the mounts that only it has: {causes}");
                 asked.events.event(Event::Warning { message, span: None });
                 None
             }
@@ -152,7 +154,13 @@ impl<'a> Exporting<'a> {
         self.count(&records, self.remote.write(&records, Content::Bytes(&document))?);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let manifest = CacheManifest { version: MANIFEST_VERSION, created: since.as_secs(), records, layers, mounts };
-        Ok(self.remote.publish(&manifest)?)
+        if let Some(aside) = self.remote.publish(&manifest)? {
+            let aside = aside.display();
+            let message =
+                format!("an index that cannot be read was put aside as `{aside}`: it may have named other caches");
+            self.asked.events.event(Event::Warning { message, span: None });
+        }
+        Ok(())
     }
 
     /// Makes the place have all layers that can be had, several at once.

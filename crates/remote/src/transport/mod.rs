@@ -20,6 +20,7 @@ use registry::Registry;
 use s3::S3;
 use std::collections::HashSet;
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -58,12 +59,19 @@ pub trait Remote: Blobs {
     /// When the place cannot be read, or what is there cannot be used.
     fn manifest(&self) -> Result<Option<CacheManifest>, RemoteError>;
 
+    /// Whether a blob is there, which [`Blobs::keep`] says as well: here nothing is done to it.
+    ///
+    /// # Errors
+    /// When the place cannot tell.
+    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError>;
+
     /// Makes `manifest` what the cache holds: whoever reads sees the old one or this. Of two at once one wins. Once this returns, it
-    /// outlives a crash of the machine.
+    /// outlives a crash of the machine. If what stood there and named other caches as well could not be read, it was put aside as the
+    /// file that is returned.
     ///
     /// # Errors
     /// When it cannot be written, or a blob that it names is not there.
-    fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError>;
+    fn publish(&self, manifest: &CacheManifest) -> Result<Option<PathBuf>, RemoteError>;
 
     /// Deletes the blobs that no manifest of the place names and that nobody has written or kept within the `grace` time: an export
     /// that takes longer than this may lose blobs, and then fails.
@@ -100,7 +108,23 @@ pub struct Access {
 /// # Errors
 /// Those of [`Blobs::keep`], and [`RemoteError::Cancelled`] once `stop` is true.
 pub fn missing(blobs: &dyn Blobs, wanted: &[BlobRef], stop: &AtomicBool) -> Result<Vec<BlobRef>, RemoteError> {
-    let there = parallel::map(wanted, parallel::REQUESTS, stop, |blob| blobs.keep(blob))?;
+    absent(wanted, stop, |blob| blobs.keep(blob))
+}
+
+/// Those of `wanted` that a place does not have; nothing is done to the others.
+///
+/// # Errors
+/// Those of [`Remote::has`], and [`RemoteError::Cancelled`] once `stop` is true.
+pub fn lost(remote: &dyn Remote, wanted: &[BlobRef], stop: &AtomicBool) -> Result<Vec<BlobRef>, RemoteError> {
+    absent(wanted, stop, |blob| remote.has(blob))
+}
+
+fn absent(
+    wanted: &[BlobRef],
+    stop: &AtomicBool,
+    is_there: impl Fn(&BlobRef) -> Result<bool, RemoteError> + Sync,
+) -> Result<Vec<BlobRef>, RemoteError> {
+    let there = parallel::map(wanted, parallel::REQUESTS, stop, is_there)?;
     if stop.load(Ordering::Relaxed) {
         return Err(RemoteError::Cancelled);
     }

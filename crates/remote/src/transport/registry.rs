@@ -18,6 +18,7 @@ use kiln_registry::{
     Upload, Watch,
 };
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -138,7 +139,7 @@ impl Blobs for Registry {
         if self.broken.has(blob) {
             return Ok(false);
         }
-        Ok(self.inline_blob(blob).is_some() || self.client.has_blob(self.reference.repository(), &blob.digest)?)
+        self.has(blob)
     }
 
     fn read(&self, blob: &BlobRef) -> Result<Box<dyn Read + Send>, RemoteError> {
@@ -190,8 +191,12 @@ impl Remote for Registry {
         }
     }
 
-    fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {
-        self.put(&Documents::of(manifest))
+    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        Ok(self.inline_blob(blob).is_some() || self.client.has_blob(self.reference.repository(), &blob.digest)?)
+    }
+
+    fn publish(&self, manifest: &CacheManifest) -> Result<Option<PathBuf>, RemoteError> {
+        self.put(&Documents::of(manifest)).map(|()| None)
     }
 
     fn collect_garbage(&self, _: Duration) -> Result<Collected, RemoteError> {

@@ -107,7 +107,7 @@ fn export(cache: &dyn Remote, manifest: &CacheManifest, contents: &[Vec<u8>]) ->
     for bytes in contents {
         cache.write(&BlobRef::of_bytes(bytes), Content::Bytes(bytes))?;
     }
-    cache.publish(manifest)
+    cache.publish(manifest).map(drop)
 }
 
 fn read(cache: &dyn Remote, blob: &BlobRef) -> Result<Vec<u8>, String> {

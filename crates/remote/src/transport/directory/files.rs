@@ -16,6 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 /// How files begin that are not whole, where they need a name.
 pub(super) const PARTIAL: &str = ".partial-";
@@ -93,11 +94,11 @@ impl<'a> Files<'a> {
             return Ok(false);
         }
         // Garbage collection may have judged it already, and then has removed it by the time that the lock is free.
-        let _lock = self.lock(FlockOperation::LockShared)?;
+        let _lock = self.lock(FlockOperation::NonBlockingLockShared)?;
         let Some(found) = self.find(name)?.filter(|found| found.size == size) else { return Ok(false) };
         let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
         match rustix::fs::futimens(&found.file, &Timestamps { last_access: now, last_modification: now }) {
-            // Another user's file, who alone may remove it.
+            // Another user's file. Whoever may write to its directory may still collect it, which is found out before it is published.
             Ok(()) | Err(Errno::PERM | Errno::ACCESS) => Ok(true),
             Err(error) => Err(RemoteError::file("write", &self.path.join(name))(error.into())),
         }
@@ -146,6 +147,12 @@ impl<'a> Files<'a> {
         })
     }
 
+    /// Gives a file of the layout itself another name there, in place of what has it.
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), RemoteError> {
+        let renamed = rustix::fs::renameat(&self.root, from, &self.root, to);
+        renamed.map_err(|error| RemoteError::file("rename", &self.path.join(from))(error.into()))
+    }
+
     /// Brings a file's bytes, or the names in a directory, to the disk. What is not there is passed over.
     pub(super) fn sync(&self, name: &str) -> Result<(), RemoteError> {
         match self.beneath(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty()) {
@@ -157,7 +164,7 @@ impl<'a> Files<'a> {
 
     /// Waits until nobody else changes the index or collects garbage.
     pub(super) fn lock_alone(&self) -> Result<OwnedFd, RemoteError> {
-        self.lock(FlockOperation::LockExclusive)
+        self.lock(FlockOperation::NonBlockingLockExclusive)
     }
 
     /// Opens a directory of the layout.
@@ -166,18 +173,19 @@ impl<'a> Files<'a> {
         directory.map_err(|error| RemoteError::file("open", &self.path.join(name))(error.into()))
     }
 
+    /// Waits for the lock, `how` being one of the operations that do not wait: nothing else would see that it is to stop.
     fn lock(&self, how: FlockOperation) -> Result<OwnedFd, RemoteError> {
-        let locked = || {
-            let mode = Mode::from_raw_mode(0o666);
-            let file = self.beneath(LOCK, OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK, mode)?;
-            loop {
-                match rustix::fs::flock(&file, how) {
-                    Err(Errno::INTR) => {}
-                    outcome => return outcome.map(|()| file),
-                }
+        let failed = |error: Errno| RemoteError::file("lock", &self.path.join(LOCK))(error.into());
+        let mode = Mode::from_raw_mode(0o666);
+        let file = self.beneath(LOCK, OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK, mode).map_err(failed)?;
+        loop {
+            match rustix::fs::flock(&file, how) {
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if self.stop.load(Ordering::Relaxed) => return Err(RemoteError::Cancelled),
+                Err(Errno::WOULDBLOCK) => thread::sleep(super::LOOK),
+                outcome => return outcome.map(|()| file).map_err(failed),
             }
-        };
-        locked().map_err(|error| RemoteError::file("lock", &self.path.join(LOCK))(error.into()))
+        }
     }
 
     fn beneath(&self, name: &str, flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! What others keep in the same layout stays as it is. Blobs are on the disk before the index names them, and the index is before it
-//! gets its name: a crash of the machine leaves the old cache or the new one.
+//! gets its name: a crash of the machine leaves the old cache or the new one. Other tools write the index in place, so one that is no JSON
+//! is read again for a while; if it stays so, it is put aside before it is replaced, since it may name what others have here.
 
 mod files;
 mod garbage;
@@ -24,19 +25,27 @@ use crate::parallel;
 use files::Files;
 use kiln_digest::Digest;
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The annotation with a manifest's tag.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const INDEX: &str = "index.json";
 const LAYOUT: &str = "oci-layout";
+/// What becomes of an index that nobody can read.
+const BROKEN_INDEX: &str = "index.json.broken";
 const BLOBS: &str = "blobs/sha256";
+/// So long an index that is no JSON may be one that somebody is writing.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often whoever waits looks again.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// One tag of a layout.
 pub(super) struct Directory {
@@ -46,12 +55,17 @@ pub(super) struct Directory {
     digest: Option<Digest>,
     stop: Arc<AtomicBool>,
     broken: Broken,
+    /// What was written here, and may not be on the disk yet.
+    written: Mutex<HashSet<Digest>>,
+    /// [`PATIENCE`], but for tests.
+    patience: Duration,
 }
 
 impl Directory {
     pub(super) fn new(path: &Path, tag: &str, digest: Option<Digest>, access: &Access) -> Self {
         let (path, tag) = (path.to_owned(), tag.to_owned());
-        Self { path, tag, digest, stop: Arc::clone(&access.stop), broken: Broken::of(access) }
+        let (stop, broken) = (Arc::clone(&access.stop), Broken::of(access));
+        Self { path, tag, digest, stop, broken, written: Mutex::default(), patience: PATIENCE }
     }
 
     /// The directory, if it is there.
@@ -71,8 +85,22 @@ impl Directory {
         RemoteError::Manifest { place: self.name(), problem: problem.into() }
     }
 
-    /// The layout's index; nothing if there is none.
+    /// The layout's index, which is given the time to become JSON; nothing if there is none.
     fn index(&self, files: &Files<'_>) -> Result<Option<Vec<u8>>, RemoteError> {
+        let started = Instant::now();
+        loop {
+            match self.index_now(files)? {
+                Some(bytes) if !is_json(&bytes) && started.elapsed() < self.patience => {}
+                found => return Ok(found),
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(RemoteError::Cancelled);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn index_now(&self, files: &Files<'_>) -> Result<Option<Vec<u8>>, RemoteError> {
         let Some(found) = files.find(INDEX)? else { return Ok(None) };
         if found.size > document::DOCUMENT_MAX {
             let problem = ManifestProblem::TooLarge { size: found.size, limit: document::DOCUMENT_MAX };
@@ -112,8 +140,26 @@ impl Directory {
         })
     }
 
-    /// The index with `root` as what the tag means. One that is no JSON, as a crash of whoever wrote it leaves it, says nothing that
-    /// could be kept.
+    /// The cache that an index leads to.
+    fn led_to(&self, files: &Files<'_>, index: &[u8]) -> Result<Option<CacheManifest>, RemoteError> {
+        let index: ImageIndex = serde_json::from_slice(index).map_err(|error| self.unusable(error))?;
+        let Some(chosen) = self.choose(&index) else { return Ok(None) };
+        let fetch = |descriptor: &Descriptor| {
+            let blob = document::blob_of(descriptor).map_err(|problem| self.unusable(problem))?;
+            self.document(files, &blob, document::DOCUMENT_MAX)
+        };
+        let mut bytes = fetch(chosen)?;
+        if *chosen.media_type() == MediaType::ImageIndex {
+            let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| self.unusable(error))?;
+            bytes = fetch(document::first_child(&index).map_err(|problem| self.unusable(problem))?)?;
+        }
+        let image = serde_json::from_slice(&bytes).map_err(|error| self.unusable(error))?;
+        let config = document::config_of(&image).map_err(|problem| self.unusable(problem))?;
+        let bytes = self.document(files, &config, MANIFEST_MAX)?;
+        CacheManifest::from_json(&bytes).map(Some).map_err(|problem| self.unusable(problem))
+    }
+
+    /// The index with `root` as what the tag means. One that is no JSON is taken for an empty one.
     fn tagged(&self, old: Option<&[u8]>, root: &Descriptor) -> Result<Vec<u8>, RemoteError> {
         let old = old.and_then(|bytes| serde_json::from_slice(bytes).ok());
         let mut index = old.unwrap_or_else(
@@ -131,8 +177,13 @@ impl Directory {
         Ok(index.to_string().into_bytes())
     }
 
-    /// Makes the tag mean these documents, if all that is needed is there.
-    fn link(&self, files: &Files<'_>, documents: &Documents, needed: &[BlobRef]) -> Result<(), RemoteError> {
+    /// Makes the tag mean these documents, if all that is needed is there. Returns what an index was put aside as that cannot be read.
+    fn link(
+        &self,
+        files: &Files<'_>,
+        documents: &Documents,
+        needed: &[BlobRef],
+    ) -> Result<Option<PathBuf>, RemoteError> {
         let _lock = files.lock_alone()?;
         // No garbage collection comes between this and the rename.
         for blob in needed {
@@ -141,22 +192,41 @@ impl Directory {
             }
         }
         let (bytes, media_type) = documents.root();
-        let index = self.tagged(self.index(files)?.as_deref(), &document::describe(bytes, media_type))?;
+        let old = self.index(files)?;
+        let index = self.tagged(old.as_deref(), &document::describe(bytes, media_type))?;
         if files.find(LAYOUT)?.is_none() {
             files.replace(LAYOUT, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
+        // A crash of whoever wrote it leaves nothing, or zeros.
+        let says_something = |old: &Vec<u8>| old.iter().any(|byte| *byte != 0);
+        let damaged = old.filter(|old| !is_json(old) && says_something(old));
+        let aside = damaged.map(|_| self.path.join(BROKEN_INDEX));
+        if aside.is_some() {
+            files.rename(INDEX, BROKEN_INDEX)?;
+        }
         files.replace(INDEX, &index)?;
-        files.sync(".")
+        files.sync(".")?;
+        Ok(aside)
     }
 
-    /// Brings to the disk what the manifest that the tag means does not name: that was there before the manifest was.
-    fn sync(&self, files: &Files<'_>, needed: &[BlobRef]) -> Result<(), RemoteError> {
+    /// Those that may not be on the disk yet: what was written here, and what the manifest that the tag means does not name. The rest was
+    /// there before that manifest was.
+    fn unsure<'a>(&self, files: &Files<'_>, needed: &'a [BlobRef]) -> Vec<&'a BlobRef> {
         // Whatever is wrong with that one, more is brought to the disk then.
-        let published = self.manifest().ok().flatten();
+        let index = self.index_now(files).ok().flatten();
+        let published = index.and_then(|index| self.led_to(files, &index).ok().flatten());
         let published: HashSet<_> =
             published.iter().flat_map(CacheManifest::blobs).map(|(blob, _)| blob.digest).collect();
-        let new: Vec<_> = needed.iter().filter(|blob| !published.contains(&blob.digest)).collect();
-        parallel::map(&new, parallel::REQUESTS, &self.stop, |blob| files.sync(&blob_path(blob.digest)))?;
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unsure = |blob: &&BlobRef| written.contains(&blob.digest) || !published.contains(&blob.digest);
+        needed.iter().filter(is_unsure).collect()
+    }
+
+    /// Brings to the disk what may not be there yet.
+    fn sync(&self, files: &Files<'_>, needed: &[BlobRef]) -> Result<(), RemoteError> {
+        parallel::map(&self.unsure(files, needed), parallel::REQUESTS, &self.stop, |blob| {
+            files.sync(&blob_path(blob.digest))
+        })?;
         if self.stop.load(Ordering::Relaxed) {
             return Err(RemoteError::Cancelled);
         }
@@ -183,6 +253,7 @@ impl Blobs for Directory {
             return Ok(Sent::Present);
         }
         files.write_blob(&blob_path(blob.digest), blob, content)?;
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
         self.broken.mend(blob);
         Ok(Sent::New)
     }
@@ -195,25 +266,16 @@ impl Remote for Directory {
 
     fn manifest(&self) -> Result<Option<CacheManifest>, RemoteError> {
         let Some(files) = self.open()? else { return Ok(None) };
-        let Some(bytes) = self.index(&files)? else { return Ok(None) };
-        let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| self.unusable(error))?;
-        let Some(chosen) = self.choose(&index) else { return Ok(None) };
-        let fetch = |descriptor: &Descriptor| {
-            let blob = document::blob_of(descriptor).map_err(|problem| self.unusable(problem))?;
-            self.document(&files, &blob, document::DOCUMENT_MAX)
-        };
-        let mut bytes = fetch(chosen)?;
-        if *chosen.media_type() == MediaType::ImageIndex {
-            let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| self.unusable(error))?;
-            bytes = fetch(document::first_child(&index).map_err(|problem| self.unusable(problem))?)?;
-        }
-        let image = serde_json::from_slice(&bytes).map_err(|error| self.unusable(error))?;
-        let config = document::config_of(&image).map_err(|problem| self.unusable(problem))?;
-        let bytes = self.document(&files, &config, MANIFEST_MAX)?;
-        CacheManifest::from_json(&bytes).map(Some).map_err(|problem| self.unusable(problem))
+        let Some(index) = self.index(&files)? else { return Ok(None) };
+        self.led_to(&files, &index)
     }
 
-    fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {
+    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        let Some(files) = self.open()? else { return Ok(false) };
+        Ok(files.find(&blob_path(blob.digest))?.is_some_and(|found| found.size == blob.size))
+    }
+
+    fn publish(&self, manifest: &CacheManifest) -> Result<Option<PathBuf>, RemoteError> {
         let files = self.create()?;
         let documents = Documents::of(manifest);
         let all = [&documents.config].into_iter().chain(&documents.manifests).chain(&documents.index);
@@ -234,6 +296,10 @@ impl Remote for Directory {
 
 fn blob_path(digest: Digest) -> String {
     format!("{BLOBS}/{}", digest.hex())
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
 fn tag_of(annotations: Option<&HashMap<String, String>>) -> Option<&String> {

@@ -13,7 +13,8 @@ fn access(broken: impl IntoIterator<Item = Digest>) -> Access {
 }
 
 fn cache(path: &Path, tag: &str) -> Directory {
-    Directory::new(path, tag, None, &access([]))
+    // Nobody else is writing an index.
+    Directory { patience: Duration::ZERO, ..Directory::new(path, tag, None, &access([])) }
 }
 
 fn export(cache: &Directory, text: &str) -> CacheManifest {
@@ -115,9 +116,73 @@ fn an_index_that_a_crash_has_cut_is_replaced() {
         let error = cache.manifest().unwrap_err();
         assert!(error.to_string().contains("malformed document") && error.is_broken(), "{error}");
         assert!(cache.collect_garbage(Duration::ZERO).is_err(), "who knows what was named");
-        let after = export(&cache, "after");
+        let (after, contents) = example("after");
+        for bytes in &contents {
+            cache.write(&BlobRef::of_bytes(bytes), Content::Bytes(bytes)).unwrap();
+        }
+        let aside = cache.publish(&after).unwrap();
         assert_eq!(cache.manifest().unwrap(), Some(after));
+        // What says something is kept.
+        let says = cut.iter().any(|byte| *byte != 0).then(|| root.path().join(BROKEN_INDEX));
+        assert_eq!(aside, says);
+        if let Some(aside) = aside {
+            assert_eq!(fs::read(aside).unwrap(), cut);
+        }
     }
+}
+
+#[test]
+fn an_index_that_somebody_is_writing_is_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let other = export(&cache(root.path(), "other"), "other");
+    let path = root.path().join(INDEX);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let (manifest, contents) = example("x");
+    let patient = Directory { patience: Duration::from_secs(3600), ..cache(root.path(), "latest") };
+    for bytes in &contents {
+        patient.write(&BlobRef::of_bytes(bytes), Content::Bytes(bytes)).unwrap();
+    }
+    thread::scope(|scope| {
+        let publishing = scope.spawn(|| patient.publish(&manifest).unwrap());
+        thread::sleep(Duration::from_millis(50));
+        assert!(!publishing.is_finished());
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(publishing.join().unwrap(), None);
+    });
+    assert_eq!(cache(root.path(), "other").manifest().unwrap(), Some(other));
+    assert_eq!(patient.manifest().unwrap(), Some(manifest));
+    // Nobody waits for what is to stop.
+    fs::write(&path, b"{").unwrap();
+    patient.stop.store(true, Ordering::Relaxed);
+    assert!(patient.manifest().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn who_waits_for_the_lock_can_be_stopped() {
+    let root = tempfile::tempdir().unwrap();
+    let held = cache(root.path(), "latest");
+    let blob = export(&held, "x").records;
+    let files = held.create().unwrap();
+    let _lock = files.lock_alone().unwrap();
+    let stopped = cache(root.path(), "latest");
+    thread::scope(|scope| {
+        let keeping = scope.spawn(|| stopped.keep(&blob));
+        stopped.stop.store(true, Ordering::Relaxed);
+        assert!(keeping.join().unwrap().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn what_was_written_again_is_brought_to_the_disk_again() {
+    let root = tempfile::tempdir().unwrap();
+    let manifest = export(&cache(root.path(), "latest"), "x");
+    let (records, layer) = (manifest.records, manifest.layers[0].blob);
+    let again = Directory::new(root.path(), "latest", None, &access([records.digest]));
+    assert_eq!(again.write(&layer, Content::Bytes(b"layer of x")).unwrap(), Sent::Present);
+    assert_eq!(again.write(&records, Content::Bytes(b"records of x")).unwrap(), Sent::New);
+    let new = BlobRef::of_bytes(b"new");
+    assert_eq!(again.unsure(&again.create().unwrap(), &[records, layer, new]), [&records, &new]);
 }
 
 #[test]
@@ -169,7 +234,7 @@ fn nothing_is_made_where_a_link_leads() {
 #[test]
 fn writers_at_once_do_not_spoil_each_other() {
     let root = tempfile::tempdir().unwrap();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for writer in 0..4 {
             let path = root.path();
             scope.spawn(move || {

@@ -20,7 +20,7 @@ use kiln_digest::Digest;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -169,7 +169,11 @@ impl Remote for S3 {
         CacheManifest::from_json(&bytes).map(Some).map_err(unusable)
     }
 
-    fn publish(&self, manifest: &CacheManifest) -> Result<(), RemoteError> {
+    fn has(&self, blob: &BlobRef) -> Result<bool, RemoteError> {
+        Ok(self.find(blob)?.is_some())
+    }
+
+    fn publish(&self, manifest: &CacheManifest) -> Result<Option<PathBuf>, RemoteError> {
         let blobs: Vec<_> = manifest.blobs().into_iter().map(|(blob, _)| blob).collect();
         if let Some(missing) = missing(self, &blobs, &self.stop)?.first() {
             return Err(self.missing(missing.digest));
@@ -178,7 +182,7 @@ impl Remote for S3 {
         for name in &self.location.names {
             self.objects.write(&self.manifest_key(name), bytes.len() as u64, &mut bytes.as_slice())?;
         }
-        Ok(())
+        Ok(None)
     }
 
     fn collect_garbage(&self, grace: Duration) -> Result<Collected, RemoteError> {

@@ -7,6 +7,7 @@ mod faulty_proxy;
 #[path = "../../../tests/support/moto.rs"]
 mod moto;
 
+use super::super::lost;
 use super::*;
 use crate::location::CacheImport;
 use crate::manifest::tests::example;
@@ -64,6 +65,7 @@ fn a_bucket_in_which_others_are_at_work() {
     a_blob_that_is_deleted_while_it_is_kept_is_sent_again(&server);
     what_is_known_to_be_broken_is_written_again(&server);
     a_manifest_is_read_again_until_it_is_whole(&server);
+    looking_writes_nothing(&server);
 }
 
 fn what_is_published_while_garbage_is_collected_stays(server: &Moto) {
@@ -106,6 +108,17 @@ fn a_blob_that_is_deleted_while_it_is_kept_is_sent_again(server: &Moto) {
     main.objects.delete(&[key]).unwrap();
     let error = exporting.publish(&manifest).unwrap_err();
     assert!(matches!(error, RemoteError::Missing { .. }), "{error}");
+}
+
+fn looking_writes_nothing(server: &Moto) {
+    let manifest = export(&cache(server.address(), "main", []), "x");
+    let proxy = FaultyProxy::start(server.address(), |_, _| Fault::None);
+    let all_are_old = S3 { old: Duration::ZERO, ..cache(&proxy.address(), "main", []) };
+    let absent = BlobRef::of_bytes(b"absent");
+    let mut wanted: Vec<_> = manifest.blobs().into_iter().map(|(blob, _)| blob).collect();
+    wanted.push(absent);
+    assert_eq!(lost(&all_are_old, &wanted, &all_are_old.stop).unwrap(), [absent]);
+    assert!(proxy.requests().iter().all(|line| line.starts_with("HEAD ")), "{:?}", proxy.requests());
 }
 
 fn what_is_known_to_be_broken_is_written_again(server: &Moto) {
