@@ -196,6 +196,10 @@ impl Remote for Registry {
     }
 
     fn publish(&self, manifest: &CacheManifest) -> Result<Option<PathBuf>, RemoteError> {
+        if self.inline.get().is_some() {
+            let what = format!("putting a cache in the place of {}, which is an image with its own,", self.name());
+            return Err(RemoteError::Unsupported { what });
+        }
         self.put(&Documents::of(manifest)).map(|()| None)
     }
 

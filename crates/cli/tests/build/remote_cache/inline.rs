@@ -14,6 +14,9 @@ fn an_image_carries_the_steps_of_its_layers() {
     machines.laptop.build(["-t", &plain, "--push"]).succeeds();
     machines.laptop.build(["-t", &name, "--push", "--cache-to=type=inline"]).succeeds();
     let from = format!("--cache-from={name}");
+    // The image is not sacrificed to its cache.
+    let ran = machines.runner.run(["cache", "gc", &name, "--older-than", "0s"]);
+    ran.exits(4).stderr_has("which is an image with its own, is not supported");
     let ran = machines.runner.build(["-t", &name, "--cache-to=type=inline", &from]);
     ran.succeeds().cached_from("RUN echo final", "registry").cached_from("RUN echo end", "registry");
     ran.executed("RUN cat main");
