@@ -112,6 +112,8 @@ pub(crate) fn run(places: &Places, arguments: &Arguments) -> Result<()> {
     let folder = places.target.join("bench");
     places::make_empty(&folder)?;
     let kiln = if arguments.wants("kiln") { Some(Binary::release(places)?) } else { None };
+    // What earlier runs left there would not be sent again.
+    Registry::forget(places, &["beside", "cache"])?;
     let registry = Registry::start(places, &folder)?;
     for recipe in [&images::GOLANG, &images::UBUNTU] {
         registry.publish(places, recipe)?;

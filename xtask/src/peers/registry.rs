@@ -27,6 +27,20 @@ impl Registry {
         Self::with_storage(folder, places.cache.join("registry"))
     }
 
+    /// Takes repositories of these first names out of the storage that [`start`](Self::start) uses, while it does not run.
+    pub(crate) fn forget(places: &Places, names: &[&str]) -> Result<()> {
+        for name in names {
+            let repositories = places.cache.join("registry/docker/registry/v2/repositories").join(name);
+            match std::fs::remove_dir_all(&repositories) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", repositories.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Starts it with a storage of the caller's.
     pub(crate) fn with_storage(folder: &Path, storage: PathBuf) -> Result<Self> {
         let needs = [program("docker-registry", "docker-registry"), program("skopeo", "skopeo")];
