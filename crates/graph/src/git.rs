@@ -10,6 +10,7 @@
 
 use crate::http::percent_decode;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The files of a commit of a git repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +89,7 @@ impl GitAddress {
     /// An address that says something that it cannot mean.
     pub fn parse(text: &str) -> Option<Result<Self, ParseGitError>> {
         let like_a_path = text.starts_with("github.com/");
-        let full = if like_a_path { format!("https://{text}") } else { text.to_owned() };
+        let full: Cow<'_, str> = if like_a_path { format!("https://{text}").into() } else { text.into() };
         let (before, fragment) = full.split_once('#').map_or((&*full, None), |(before, after)| (before, Some(after)));
         let (remote, query) = before.split_once('?').map_or((before, None), |(before, after)| (before, Some(after)));
         let scheme = remote.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());

@@ -48,14 +48,13 @@ pub struct Vertex {
     pub use_cache: bool,
 }
 
-/// Few ops are longer than this many bytes.
-const USUAL_OP: usize = 1024;
-
 /// A build graph in topological order.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     vertices: Vec<Vertex>,
     by_definition: HashMap<DefinitionDigest, VertexId>,
+    /// Where ops are serialized to be hashed.
+    serialized: Vec<u8>,
 }
 
 impl Graph {
@@ -90,10 +89,11 @@ impl Graph {
         places
     }
 
-    fn define(&self, op: &Op, inputs: &[VertexId]) -> DefinitionDigest {
-        let op = postcard::to_extend(op, Vec::with_capacity(USUAL_OP)).expect("an op is plain data");
+    fn define(&mut self, op: &Op, inputs: &[VertexId]) -> DefinitionDigest {
+        self.serialized.clear();
+        self.serialized = postcard::to_extend(op, std::mem::take(&mut self.serialized)).expect("an op is plain data");
         let mut hasher = Hasher::new("kiln vertex v1");
-        hasher.field(&op).number(inputs.len() as u64);
+        hasher.field(&self.serialized).number(inputs.len() as u64);
         for input in inputs {
             hasher.field(self.vertices[input.index()].definition.as_bytes());
         }

@@ -24,7 +24,9 @@ fn entry(created_by: String, empty_layer: bool) -> History {
 
 /// The text of a RUN: the arguments that were declared, with their values, then the command.
 pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &Env) -> String {
-    let mut text = "RUN ".to_owned();
+    let long: usize = args.iter().map(|arg| arg.len() + 1).sum();
+    let mut text = String::with_capacity(long + 32 * (1 + declared.len()));
+    text.push_str("RUN ");
     if !declared.is_empty() {
         text.push_str(&format!("|{} ", declared.len()));
     }
@@ -35,8 +37,10 @@ pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &
             .or_else(|| declared.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref()));
         text.extend([name, "=", value.unwrap_or_default(), " "]);
     }
-    text.push_str(&args.join(" "));
-    text.push_str(" # buildkit");
+    for arg in args {
+        text.extend([arg, " "]);
+    }
+    text.push_str("# buildkit");
     text
 }
 

@@ -3,6 +3,7 @@
 use crate::env::Env;
 use kiln_dockerfile::Span;
 use kiln_graph::{Label, Platform};
+use std::borrow::Cow;
 
 /// Counts the steps of one stage.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,7 @@ impl Progress {
     pub(crate) fn next(&mut self, text: &str, written: &str, span: Span, platform: &Platform, env: &Env) -> Label {
         self.index += 1;
         let mut name = String::with_capacity(self.shown.len() + text.len() + 16);
+        let text = without_credentials_in(text);
         name.push('[');
         if self.platform {
             name.push_str(&format!("{platform}{} ", cross_target(platform, env)));
@@ -34,15 +36,12 @@ impl Progress {
         }
         let (index, total) = (self.index.to_string(), self.total.to_string());
         (index.len()..total.len()).for_each(|_| name.push(' '));
-        for part in [&index, "/", &total, "] "] {
-            name.push_str(part);
-        }
-        name.push_str(&without_credentials_in(text));
+        name.extend([&index, "/", &total, "] ", &text]);
         Label {
             name,
             position: [&self.stage, "/", &index].concat(),
             span: Some((span.start, span.end)),
-            instruction: without_credentials_in(written),
+            instruction: without_credentials_in(written).into_owned(),
             internal: false,
         }
     }
@@ -67,9 +66,9 @@ pub(crate) fn fetch(address: &str, step: &Label) -> Label {
 
 /// A text with `****` for the user and the password of each address in it: `ADD https://user:password@host/file .` becomes
 /// `ADD https://****@host/file .`. A user alone is a token in HTTP, but only a name elsewhere (`ssh://git@host`).
-pub fn without_credentials_in(text: &str) -> String {
+pub fn without_credentials_in(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
-        return text.to_owned();
+        return text.into();
     }
     let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`' | '<' | '>');
     let mut out = String::with_capacity(text.len());
@@ -89,7 +88,7 @@ pub fn without_credentials_in(text: &str) -> String {
         }
     }
     out.push_str(rest);
-    out
+    out.into()
 }
 
 /// What a step compiles for, when that is not what it runs on, by the TARGET variables that it sees: `->arm64`.

@@ -158,7 +158,7 @@ fn ssh(step: &Step<'_>, ssh: Ssh, number: usize, span: Span) -> Result<Mount, Lo
 
 /// Where a mount goes: below the working directory when the text is relative.
 fn target(step: &Step<'_>, text: &str, span: Span) -> Result<String, LowerError> {
-    let full = absolute(&step.workdir(), text);
+    let full = absolute(&step.workdir(), text).into_owned();
     if full == "/" {
         return Err(LowerError::new("a mount cannot take the place of the root directory", span)
             .hint("give it a target below `/`"));
@@ -171,5 +171,5 @@ fn target(step: &Step<'_>, text: &str, span: Span) -> Result<String, LowerError>
 }
 
 fn source(text: Option<String>) -> String {
-    text.map_or_else(|| "/".to_owned(), |text| absolute("/", &text))
+    text.map_or_else(|| "/".to_owned(), |text| absolute("/", &text).into_owned())
 }

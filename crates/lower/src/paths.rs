@@ -3,8 +3,27 @@
 //! Nothing here guards a root: `..` never climbs above `/` in what is returned, and whoever opens a path resolves it beneath its
 //! root all the same.
 
+use std::borrow::Cow;
+
 /// A path as an absolute one without `.`, `..`, doubled or trailing slashes; relative ones are joined to `dir`.
-pub(crate) fn absolute(dir: &str, path: &str) -> String {
+pub(crate) fn absolute<'p>(dir: &str, path: &'p str) -> Cow<'p, str> {
+    match path.strip_prefix('/') {
+        Some(below) if is_plain(below) => Cow::Borrowed(path),
+        None if !path.is_empty() && is_plain(path) && dir.strip_prefix('/').is_some_and(is_plain) => {
+            Cow::Owned([dir.trim_end_matches('/'), "/", path].concat())
+        }
+        _ => Cow::Owned(joined(dir, path)),
+    }
+}
+
+/// Whether nothing of a path below another one has to be cleaned. No name in it begins with a dot.
+fn is_plain(path: &str) -> bool {
+    !path.starts_with(['.', '/'])
+        && !path.ends_with('/')
+        && path.as_bytes().windows(2).all(|pair| pair[0] != b'/' || !matches!(pair[1], b'/' | b'.'))
+}
+
+fn joined(dir: &str, path: &str) -> String {
     let base = if path.starts_with('/') { "" } else { dir };
     let mut full = String::with_capacity(base.len() + path.len() + 2);
     for part in base.split('/').chain(path.split('/')) {
@@ -25,7 +44,7 @@ pub(crate) fn absolute(dir: &str, path: &str) -> String {
 
 /// The destination of COPY and ADD: absolute, with a trailing slash where the text says that it is a directory.
 pub(crate) fn destination(dir: &str, path: &str) -> String {
-    let mut full = absolute(dir, path);
+    let mut full = absolute(dir, path).into_owned();
     let directory = matches!(path, "" | ".") || path.ends_with('/') || path.ends_with("/.");
     if directory && full != "/" {
         full.push('/');
@@ -35,8 +54,12 @@ pub(crate) fn destination(dir: &str, path: &str) -> String {
 
 /// A source of COPY and ADD below the root of its tree, without a leading slash; `.` is the whole tree.
 pub(crate) fn source(path: &str) -> String {
-    let full = absolute("/", path);
-    if full == "/" { ".".to_owned() } else { full[1..].to_owned() }
+    let mut full = absolute("/", path).into_owned();
+    if full == "/" {
+        return ".".to_owned();
+    }
+    full.remove(0);
+    full
 }
 
 /// A source of `COPY --parents`: cleaned like any other, but the pivot `/./`, from which on parents are made, stays.
@@ -53,7 +76,7 @@ pub(crate) fn source_with_parents(path: &str) -> String {
 /// Go's `path.Clean`: relative paths stay relative, an empty one is `.`.
 pub(crate) fn clean(path: &str) -> String {
     if path.starts_with('/') {
-        return absolute("/", path);
+        return absolute("/", path).into_owned();
     }
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -78,6 +101,10 @@ mod tests {
             ("/", "app", "/app"),
             ("/app", "bin/../lib/", "/app/lib"),
             ("/app", "/etc//x/.", "/etc/x"),
+            ("/app", "/etc/.x/..y", "/etc/.x/..y"),
+            ("/app", "/etc/x", "/etc/x"),
+            ("/app", "/etc/x/..", "/etc"),
+            ("/app", "/", "/"),
             ("/app", "../../..", "/"),
             ("", "a", "/a"),
             ("/app", "", "/app"),

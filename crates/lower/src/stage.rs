@@ -17,6 +17,7 @@ use kiln_dockerfile::ast::Word;
 use kiln_graph::{
     Action, Copy, File, Graph, Image, Label, Local, Op, Platform, Port, Source, Unpack, VertexId, without_credentials,
 };
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -103,9 +104,9 @@ impl Step<'_> {
     /// The label of this step, `text` being what is shown of it.
     pub(crate) fn label(&mut self, text: &str) -> Label {
         let StageState { progress, platform, env, .. } = &mut *self.stage;
-        let text = match self.command.onbuild {
-            true => format!("ONBUILD {text}"),
-            false => text.to_owned(),
+        let text: Cow<'_, str> = match self.command.onbuild {
+            true => format!("ONBUILD {text}").into(),
+            false => text.into(),
         };
         progress.next(&text, &self.command.instruction.original, self.command.span(), platform, env)
     }
@@ -121,7 +122,7 @@ impl Step<'_> {
     }
 
     /// The absolute, clean working directory, which paths of instructions are joined to.
-    pub(crate) fn workdir(&self) -> String {
+    pub(crate) fn workdir(&self) -> Cow<'_, str> {
         crate::paths::absolute("/", &self.stage.config.config.working_dir)
     }
 
@@ -130,7 +131,7 @@ impl Step<'_> {
         let written = &self.stage.config.config.working_dir;
         match written.starts_with('/') && written.split('/').any(|part| part == "..") {
             true => written.clone(),
-            false => self.workdir(),
+            false => self.workdir().into_owned(),
         }
     }
 

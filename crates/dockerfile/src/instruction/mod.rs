@@ -57,8 +57,7 @@ impl<'a> Parts<'a> {
     pub(crate) fn new(line: Text<'a>, escape: char) -> Self {
         let (keyword, rest) = line.trim().split_first();
         let (flags, args) = extract(rest);
-        let upper = keyword.as_str().to_ascii_uppercase();
-        let name = KEYWORDS.iter().find(|name| **name == upper).copied();
+        let name = KEYWORDS.iter().find(|name| name.eq_ignore_ascii_case(keyword.as_str())).copied();
         Self { keyword, name, flags, args, escape }
     }
 

@@ -56,7 +56,7 @@ pub struct Unset {
 /// results above the limits.
 pub fn expand(word: &str, escape: char, env: &dyn Fn(&str) -> Option<String>) -> Result<Expanded, ExpandError> {
     // Most words have nothing to expand.
-    if !word.contains(['$', '\'', '"', escape]) && word.len() <= MAX_LENGTH {
+    if is_plain(word, escape) {
         let mut words = Vec::new();
         words.extend(word.split_whitespace().map(str::to_owned));
         return Ok(Expanded { text: word.to_owned(), words, ..Expanded::default() });
@@ -64,12 +64,17 @@ pub fn expand(word: &str, escape: char, env: &dyn Fn(&str) -> Option<String>) ->
     Lexer::new(word, Options { escape, ..Options::default() }, env).run()
 }
 
+/// Whether nothing in a text is expanded: no quote, no variable, nothing escaped.
+fn is_plain(text: &str, escape: char) -> bool {
+    text.len() <= MAX_LENGTH && memchr::memchr3(b'$', b'\'', b'"', text.as_bytes()).is_none() && !text.contains(escape)
+}
+
 /// The text that [`expand`] gives, and nothing else of it.
 ///
 /// # Errors
 /// As [`expand`].
 pub fn expand_text(word: &str, escape: char, env: &dyn Fn(&str) -> Option<String>) -> Result<String, ExpandError> {
-    if !word.contains(['$', '\'', '"', escape]) && word.len() <= MAX_LENGTH {
+    if is_plain(word, escape) {
         return Ok(word.to_owned());
     }
     Lexer::new(word, Options { escape, ..Options::default() }, env).run_text()
@@ -91,7 +96,7 @@ pub fn expand_heredoc(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Resul
 /// As [`expand`].
 pub fn expand_command(line: &str, escape: char, env: &dyn Fn(&str) -> Option<String>) -> Result<String, ExpandError> {
     // Most lines have nothing to expand.
-    if !line.contains(['$', '\'', '"', escape]) && line.len() <= MAX_LENGTH {
+    if is_plain(line, escape) {
         return Ok(line.to_owned());
     }
     let options = Options { escape, keep_quotes: true, keep_unset: true, ..Options::default() };

@@ -129,7 +129,7 @@ pub(super) fn own_directories(mount: &str) -> Option<&'static [&'static str]> {
 /// files.
 fn setup(directory: &CacheDirectory, cleans: bool) -> Setup {
     let (CacheDirectory::Absolute(mount) | CacheDirectory::Home(mount)) = directory;
-    let (mut text, mut files) = (String::new(), Vec::new());
+    let (mut text, mut files) = (String::with_capacity(1024), Vec::with_capacity(3));
     if mount != LISTS_MOUNT {
         let keep = "/archives\";\nAPT::Keep-Downloaded-Packages \"true\";\nBinary::apt::APT::Keep-Downloaded-Packages \"true\";\n";
         text.extend(["Dir::Cache::archives \"", mount, keep, TRACES]);

@@ -11,12 +11,25 @@ use kiln_graph::{AutoCache, CacheDirectory, CachePurpose, Exec, MountKind, Netwo
 /// A step that names a tool, or stands on one that does.
 pub(super) struct Candidate<'a> {
     step: Step<'a>,
-    /// What each of its commands is to the rules.
-    uses: Vec<Vec<(&'static Tool, Use)>>,
+    /// What its commands are to the rules, in their order.
+    uses: Vec<Recognised>,
     /// What the step may get.
     caches: Vec<Proposal>,
     is_root: bool,
+    /// Whether it does something to the configuration that downloads take.
+    configures: bool,
     said: Mentions,
+}
+
+/// A command that is a tool's.
+struct Recognised {
+    /// The command's place in the step.
+    command: usize,
+    tool: &'static Tool,
+    /// What it does. Its caches are among the step's.
+    found: Use,
+    /// Whether the tool keeps anything.
+    keeps: bool,
 }
 
 struct Proposal {
@@ -44,11 +57,11 @@ impl<'a> Candidate<'a> {
         let place = Place { around: &step.around, base, platform, system: &suffix, is_root };
         let mut uses = Vec::new();
         let mut caches: Vec<Proposal> = Vec::new();
-        for command in step.commands.iter().flatten() {
-            let recognised: Vec<(&'static Tool, Use)> =
-                TOOLS.iter().filter_map(|tool| Some((*tool, (tool.recognise)(command, &place)?))).collect();
-            for (tool, found) in &recognised {
-                for cache in &found.caches {
+        for (index, command) in step.commands.iter().flatten().enumerate() {
+            for tool in TOOLS {
+                let Some(mut found) = (tool.recognise)(command, &place) else { continue };
+                let keeps = !found.caches.is_empty();
+                for cache in found.caches.drain(..) {
                     let is_known = |known: &Proposal| {
                         let known = &known.cache;
                         known.directory == cache.directory
@@ -57,26 +70,27 @@ impl<'a> Candidate<'a> {
                     };
                     if let Some(known) = caches.iter_mut().find(|known| is_known(known)) {
                         known.cache.unseen = known.cache.unseen.max(cache.unseen);
-                    } else {
-                        let mask = cache.covers().fold(0, |mask, (directory, kind)| {
-                            mask | directories.bit(&directory, is_root, tool.name, kind).unwrap_or_default()
-                        });
-                        let (label, tool, cache) = (found.label.clone(), tool.name, cache.clone());
-                        caches.push(Proposal { label, tool, cache, mask });
+                        continue;
+                    }
+                    // One that is not told from others is none: nobody could say who looks at it.
+                    let mask = cache.covers().try_fold(0, |mask, (directory, kind)| {
+                        Some(mask | directories.bit(directory, is_root, tool.name, kind)?)
+                    });
+                    if let Some(mask) = mask {
+                        caches.push(Proposal { label: found.label.clone(), tool: tool.name, cache, mask });
                     }
                 }
+                uses.push(Recognised { command: index, tool, found, keeps });
             }
-            uses.push(recognised);
         }
-        caches.retain(|proposal| proposal.mask != 0);
-        Self { step, uses, caches, is_root, said: Mentions::default() }
+        let configures = CONFIGURATION.iter().any(|fragment| step.says(fragment));
+        Self { step, uses, caches, is_root, configures, said: Mentions::default() }
     }
 
     /// Finds out what the step says of all directories, once they are known.
     pub(super) fn listen(&mut self, directories: &Directories) {
-        let own: Vec<Vec<&'static str>> =
-            self.uses.iter().map(|found| found.iter().map(|(tool, _)| tool.name).collect()).collect();
-        self.said = directories.mentions(&self.step, &own, self.is_root);
+        let own = self.commands().map(|(_, uses)| uses.iter().map(|recognised| recognised.tool.name));
+        self.said = directories.mentions(&self.step, own, self.is_root);
     }
 
     /// Counts what has another name as read, since that may be named by anything; `linked` takes what this step gives one.
@@ -96,8 +110,13 @@ impl<'a> Candidate<'a> {
         });
     }
 
-    fn commands(&self) -> impl Iterator<Item = (&Command, &[(&'static Tool, Use)])> {
-        self.step.commands.iter().flatten().zip(self.uses.iter().map(Vec::as_slice))
+    /// The commands, each with what it is recognised as.
+    fn commands(&self) -> impl Iterator<Item = (&Command, &[Recognised])> {
+        let mut rest = &self.uses[..];
+        self.step.commands.iter().flatten().enumerate().map(move |(index, command)| {
+            let own = rest.iter().take_while(|recognised| recognised.command == index).count();
+            (command, rest.split_off(..own).unwrap_or_default())
+        })
     }
 
     /// What this step has to do with directories that steps before it may have left something in.
@@ -112,8 +131,8 @@ impl<'a> Candidate<'a> {
             if recognised.is_empty() && !runs_nothing_else(command) {
                 after.wanted = Mask::MAX;
             }
-            for (tool, found) in recognised {
-                if !found.caches.is_empty() || found.offline {
+            for Recognised { tool, found, keeps, .. } in recognised {
+                if *keeps || found.offline {
                     after.wanted |= of(tool.name, |directory| directory.kind != Kind::Index);
                 }
                 if found.asks {
@@ -140,14 +159,14 @@ impl<'a> Candidate<'a> {
                 after.blocked |= directories.named(value);
             }
         }
-        after.configures = CONFIGURATION.iter().any(|fragment| self.step.says(fragment));
+        after.configures = self.configures;
         after
     }
 
     /// Whether the tool's index is fetched before anything could read it.
     fn fetches_first(&self, name: &str) -> bool {
         for (command, recognised) in self.commands() {
-            let index = recognised.iter().find(|(tool, _)| tool.name == name).map(|(_, found)| found.index);
+            let index = recognised.iter().find(|own| own.tool.name == name).map(|own| own.found.index);
             match index {
                 Some(Index::Fetches) if command.certain => return true,
                 Some(Index::Reads) => return false,
@@ -239,14 +258,14 @@ impl<'a> Candidate<'a> {
     fn clears(&self, proposal: &Proposal, directories: &Directories) -> bool {
         let offline = self.step.exec.network == Network::None;
         let downloads = proposal.cache.kind != Kind::Made;
-        self.uses.iter().flatten().filter(|(tool, _)| tool.name == proposal.tool).any(|(tool, found)| {
-            match &found.clears {
-                _ if found.asks || (downloads && (found.offline || offline)) => true,
-                Clears::Nothing => false,
-                Clears::Everything => true,
-                Clears::This(directory) => directories
-                    .known(directory, tool.name, Kind::Downloaded)
-                    .is_some_and(|bit| proposal.mask & bit != 0),
+        self.uses.iter().filter(|own| own.tool.name == proposal.tool).any(|Recognised { tool, found, .. }| match &found
+            .clears
+        {
+            _ if found.asks || (downloads && (found.offline || offline)) => true,
+            Clears::Nothing => false,
+            Clears::Everything => true,
+            Clears::This(directory) => {
+                directories.known(directory, tool.name, Kind::Downloaded).is_some_and(|bit| proposal.mask & bit != 0)
             }
         })
     }
@@ -257,8 +276,8 @@ impl<'a> Candidate<'a> {
             return false;
         }
         let mut own = Directories::default();
-        for directory in cache.covers().map(|(directory, _)| directory).chain([cache.directory.clone()]) {
-            own.bit(&directory, self.is_root, "", cache.kind);
+        for directory in cache.covers().map(|(directory, _)| directory).chain([(&cache.directory).into()]) {
+            own.bit(directory, self.is_root, "", cache.kind);
         }
         self.step.exec.mounts.iter().any(|mount| own.at(&mount.target) != 0)
     }
@@ -271,8 +290,8 @@ impl<'a> Candidate<'a> {
             MountKind::Bind { .. } => CONFIGURATION.iter().any(|fragment| mount.target.contains(fragment)),
             MountKind::Cache { .. } | MountKind::Tmpfs { .. } => false,
         });
-        let mut fragments = CONFIGURATION.iter().chain(SOURCES);
-        lent || exec.network == Network::Host || fragments.any(|fragment| self.step.says(fragment))
+        let names_a_source = || SOURCES.iter().any(|fragment| self.step.says(fragment));
+        lent || exec.network == Network::Host || self.configures || names_a_source()
     }
 }
 

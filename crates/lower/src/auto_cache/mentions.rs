@@ -11,6 +11,24 @@ use kiln_graph::CacheDirectory;
 /// Some of the directories of a [`Directories`], one bit each.
 pub(crate) type Mask = u64;
 
+/// Where a directory is, in words of others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Location<'a> {
+    /// An absolute path.
+    Absolute(&'a str),
+    /// A path below the home directory of whoever runs the step.
+    Home(&'a str),
+}
+
+impl<'a> From<&'a CacheDirectory> for Location<'a> {
+    fn from(directory: &'a CacheDirectory) -> Self {
+        match directory {
+            CacheDirectory::Absolute(path) => Self::Absolute(path),
+            CacheDirectory::Home(path) => Self::Home(path),
+        }
+    }
+}
+
 /// A directory that some step may keep a cache in.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -49,7 +67,7 @@ impl Directories {
     /// The bit of a directory; none once there are too many. `root_user` says that the home directory is root's.
     pub(crate) fn bit(
         &mut self,
-        directory: &CacheDirectory,
+        directory: Location<'_>,
         root_user: bool,
         tool: &'static str,
         kind: Kind,
@@ -59,8 +77,7 @@ impl Directories {
             Some(place) => place,
             None if self.list.len() == 64 => return None,
             None => {
-                let (path, unknown_home) = resolved(directory, root_user);
-                self.list.push(Directory { path, unknown_home, tool, kind });
+                self.list.push(Directory::new(directory, root_user, tool, kind));
                 self.list.len() - 1
             }
         };
@@ -108,8 +125,11 @@ impl Directories {
         }
     }
 
-    /// What a step says of them. `own` is what its commands are recognised as: whose caches they may name.
-    pub(crate) fn mentions(&self, step: &Step<'_>, own: &[Vec<&'static str>], root_user: bool) -> Mentions {
+    /// What a step says of them. `own` is the tools that each of its commands is recognised as: whose caches it may name.
+    pub(crate) fn mentions<'t, T>(&self, step: &Step<'_>, own: impl Iterator<Item = T>, root_user: bool) -> Mentions
+    where
+        T: Iterator<Item = &'t str>,
+    {
         let mut found = Mentions::default();
         let Some(commands) = &step.commands else {
             // Some script: what it may name, it names by these.
@@ -120,8 +140,12 @@ impl Directories {
             return found;
         };
         for (command, own) in commands.iter().zip(own) {
-            let theirs = own.iter().fold(0, |mask, tool| mask | self.mask(|directory| directory.tool == *tool));
-            let habit = habit(command, !own.is_empty());
+            let mut is_tool = false;
+            let theirs = own.fold(0, |mask, tool| {
+                is_tool = true;
+                mask | self.mask(|directory| directory.tool == tool)
+            });
+            let habit = habit(command, is_tool);
             let near = command.cwd.as_deref().is_none_or(|cwd| self.at(cwd) != 0);
             for word in named(command, habit) {
                 let there = self.word(command, near, word, habit, root_user) & !theirs;
@@ -167,13 +191,13 @@ impl Directories {
             }
             let Some(path) = command.path(text) else { return mask | self.lost(text, habit) };
             let path = match path.strip_prefix('~') {
-                Some(below) if root_user => format!("/root{below}"),
+                Some(below) if root_user => ["/root", below].concat().into(),
                 _ => path,
             };
             let cut = path.find(['*', '?', '[']).filter(|_| word.glob);
             let (prefix, whole) = match cut {
                 Some(at) => (&path[..at], false),
-                None => (path.as_str(), word.known),
+                None => (&*path, word.known),
             };
             mask | self.mask(|directory| match relation(prefix, whole, directory) {
                 Relation::Same => true,
@@ -192,7 +216,7 @@ impl Directories {
             return 0;
         };
         let path = match path.strip_prefix('~') {
-            Some(below) if root_user => format!("/root{below}"),
+            Some(below) if root_user => ["/root", below].concat().into(),
             _ => path,
         };
         self.mask(|directory| !directory.unknown_home && is_below(&directory.path, &path))
@@ -211,25 +235,26 @@ impl Directories {
 }
 
 impl Directory {
-    /// Whether [`resolved`] gives this one's path.
-    fn is(&self, directory: &CacheDirectory, root_user: bool) -> bool {
-        match directory {
-            CacheDirectory::Absolute(path) => self.path == *path,
-            CacheDirectory::Home(path) => {
-                let home = if root_user { "/root/" } else { "~/" };
-                self.path.strip_prefix(home) == Some(path)
-            }
+    fn new(at: Location<'_>, root_user: bool, tool: &'static str, kind: Kind) -> Self {
+        let path = match at {
+            Location::Absolute(path) => path.to_owned(),
+            Location::Home(below) => [home(root_user), below].concat(),
+        };
+        Self { path, unknown_home: matches!(at, Location::Home(_)) && !root_user, tool, kind }
+    }
+
+    /// Whether it is the one that is there.
+    fn is(&self, at: Location<'_>, root_user: bool) -> bool {
+        match at {
+            Location::Absolute(path) => self.path == *path,
+            Location::Home(below) => self.path.strip_prefix(home(root_user)) == Some(below),
         }
     }
 }
 
-/// A directory's path, and whether it begins with a home directory that nobody knows.
-fn resolved(directory: &CacheDirectory, root_user: bool) -> (String, bool) {
-    match directory {
-        CacheDirectory::Absolute(path) => (path.clone(), false),
-        CacheDirectory::Home(path) if root_user => (format!("/root/{path}"), false),
-        CacheDirectory::Home(path) => (format!("~/{path}"), true),
-    }
+/// A home directory as paths name it: that of root, or one that nobody knows.
+fn home(root_user: bool) -> &'static str {
+    if root_user { "/root/" } else { "~/" }
 }
 
 /// How a path stands to a directory.

@@ -3,6 +3,7 @@
 use super::shell::{Command, Value, Word};
 use super::tool::{Cache, Documented, Kind, Place, Tool, Use, has_flag, option, subcommand};
 use kiln_graph::CacheDirectory;
+use std::borrow::Cow;
 
 /// `npm`, `npx`.
 pub(crate) const NPM: Tool = Tool {
@@ -112,8 +113,8 @@ fn unpacked(label: &str, args: &[Word], command: &Command) -> Option<Cache> {
     if !matches!(label, "npm install" | "npm i" | "npm in" | "npm ins" | "npm isntall") || !plain || !first {
         return None;
     }
-    let made_from =
-        ["package-lock.json", "package.json"].map(|name| command.path(name).filter(|path| path.starts_with('/')));
+    let made_from = ["package-lock.json", "package.json"]
+        .map(|name| command.path(name).filter(|path| path.starts_with('/')).map(Cow::into_owned));
     let made_from: Vec<String> = made_from.into_iter().collect::<Option<_>>()?;
     Some(Cache { made_from, ..Cache::output(command.directory("node_modules")?, "npm/node_modules") })
 }

@@ -73,7 +73,10 @@ pub(crate) fn names_a_tool(graph: &Graph, vertex: &Vertex, exec: &Exec) -> bool 
 
 /// Whether the step may make a link.
 pub(crate) fn makes_links(graph: &Graph, vertex: &Vertex, exec: &Exec) -> bool {
-    let says = |text: &str| text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| matches!(word, "ln" | "link"));
+    let says = |text: &str| {
+        let may = text.contains("ln") || text.contains("link");
+        may && text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| matches!(word, "ln" | "link"))
+    };
     match text(graph, vertex, exec) {
         Text::Shell(text) => says(text),
         Text::Words => exec.args.iter().any(|arg| says(arg)),

@@ -4,6 +4,7 @@
 //! costs nothing: the mount then stands where nobody looks.
 
 use super::candidate::fingerprint;
+use super::mentions::Location;
 use super::shell::{Command, Surroundings, Value, Word};
 use kiln_graph::{CacheDirectory, CachePurpose, CacheSharing, Unseen};
 
@@ -228,10 +229,9 @@ impl Cache {
     }
 
     /// The directories in which the tool leaves nothing because of it.
-    pub(crate) fn covers(&self) -> impl Iterator<Item = (CacheDirectory, Kind)> {
-        let itself = self.instead_of.is_empty().then(|| (self.directory.clone(), self.kind));
-        let absolute = |path: &str| CacheDirectory::Absolute(path.to_owned());
-        itself.into_iter().chain(self.instead_of.iter().map(move |(path, kind)| (absolute(path), *kind)))
+    pub(crate) fn covers(&self) -> impl Iterator<Item = (Location<'_>, Kind)> {
+        let itself = self.instead_of.is_empty().then(|| ((&self.directory).into(), self.kind));
+        itself.into_iter().chain(self.instead_of.iter().map(|(path, kind)| (Location::Absolute(path), *kind)))
     }
 }
 
@@ -243,12 +243,12 @@ impl Place<'_> {
 
     /// The id of a cache that steps on one base image share.
     pub(crate) fn on_base(&self, name: &str) -> String {
-        format!("{name}/{}/{}", self.base, self.platform)
+        [name, "/", self.base, "/", self.platform].concat()
     }
 
     /// The id of a cache of what was compiled: steps share it that have one base image and the same packages on top of it.
     pub(crate) fn on_system(&self, name: &str) -> String {
-        format!("{name}/{}{}/{}", self.base, self.system, self.platform)
+        [name, "/", self.base, self.system, "/", self.platform].concat()
     }
 
     /// The same for what a variable may change too: it also tells apart what those say that builds of C and its like read. `None` if that
@@ -297,10 +297,11 @@ impl Place<'_> {
         }
     }
 
-    /// A directory below the home of whoever runs the command.
+    /// A directory below the home of whoever runs the command. `below` is a clean path.
     pub(crate) fn home(&self, command: &Command, below: &str) -> Option<CacheDirectory> {
         match command.variable("HOME", self.around) {
-            Value::Known(home) => command.directory(&format!("{home}/{below}")),
+            Value::Known("~") => Some(CacheDirectory::Home(below.to_owned())),
+            Value::Known(home) => command.directory(&[home, "/", below].concat()),
             Value::Unset | Value::Unknown => None,
         }
     }
@@ -308,8 +309,8 @@ impl Place<'_> {
     /// A directory below `$XDG_CACHE_HOME`, else `~/.cache`.
     pub(crate) fn xdg_cache(&self, command: &Command, below: &str) -> Option<CacheDirectory> {
         match command.variable("XDG_CACHE_HOME", self.around) {
-            Value::Known(text) if !text.is_empty() => command.directory(&format!("{text}/{below}")),
-            Value::Known(_) | Value::Unset => self.home(command, &format!(".cache/{below}")),
+            Value::Known(text) if !text.is_empty() => command.directory(&[text, "/", below].concat()),
+            Value::Known(_) | Value::Unset => self.home(command, &[".cache/", below].concat()),
             Value::Unknown => None,
         }
     }

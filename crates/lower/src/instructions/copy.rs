@@ -20,7 +20,7 @@ pub(super) fn lower(step: &mut Step<'_>, copy: &ast::Copy) -> Result<(), LowerEr
     let mut ports = Ports::default();
     // The tree so far is the first input, whatever else is needed.
     let _base = step.stage.head.map(|head| ports.of(head));
-    let mut actions = Vec::new();
+    let mut actions = Vec::with_capacity(1 + transfer.heredocs.len());
     if !transfer.paths.is_empty() {
         let tree = match (&copy.from, step.command.sources.first()) {
             (Some(from), Some(Some(node))) => step.tree(*node, from.span)?,

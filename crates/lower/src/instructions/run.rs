@@ -9,6 +9,7 @@ use crate::stage::{Ports, Step};
 use crate::{LowerError, mounts};
 use kiln_dockerfile::ast::{self, Run, RunScript};
 use kiln_graph::{Action, Exec, File, Mkfile, Mode, Mount, MountKind, Network, Op, SecretTarget, Security};
+use std::borrow::Cow;
 
 /// Where a heredoc that is a script of its own is mounted.
 const SCRIPTS: &str = "/dev/pipes";
@@ -85,14 +86,14 @@ fn command_line(
 
 /// The progress line: variables that are set replaced by their values, secrets by stars.
 fn shown(step: &Step<'_>, run: &Run, script: &RunScript, exec: &Exec) -> String {
-    let mut line = step.command.instruction.original.clone();
+    let mut line = Cow::Borrowed(&*step.command.instruction.original);
     let lone = match (script, run.heredocs.first()) {
         (RunScript::Shebang { .. }, heredoc) => heredoc,
         (RunScript::Shell(text), Some(heredoc)) if *text == heredoc.text() => Some(heredoc),
         _ => None,
     };
     if let Some(heredoc) = lone {
-        line.push_str(&format!(" ({})", summarize(&heredoc.content)));
+        line.to_mut().push_str(&format!(" ({})", summarize(&heredoc.content)));
     }
     let secrets: Vec<&str> = exec.mounts.iter().filter_map(secret_variable).collect();
     let env = &step.stage.env;

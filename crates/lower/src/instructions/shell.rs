@@ -23,10 +23,12 @@ pub(super) fn command_line(config: &ImageConfig, form: &CommandForm) -> Vec<Stri
 /// A line for the shell, as arguments.
 pub(super) fn with_shell(config: &ImageConfig, line: &str) -> Vec<String> {
     let default: &[&str] = if config.os == "windows" { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
-    let mut args = match &config.config.shell[..] {
-        [] => default.iter().map(|&word| word.to_owned()).collect(),
-        shell => shell.to_vec(),
-    };
+    let shell = &config.config.shell;
+    let mut args = Vec::with_capacity(default.len().max(shell.len()) + 1);
+    match shell.is_empty() {
+        true => args.extend(default.iter().map(|&word| word.to_owned())),
+        false => args.extend_from_slice(shell),
+    }
     args.push(line.to_owned());
     args
 }

@@ -13,9 +13,9 @@ pub(super) fn lower(step: &mut Step<'_>, word: &Word) -> Result<(), LowerError> 
     let path = step.expand(word)?;
     let before = step.workdir();
     let path = match path.as_str() {
-        "" => before,
+        "" => before.into_owned(),
         absolute if absolute.starts_with('/') => path,
-        relative => paths::absolute(&before, relative),
+        relative => paths::absolute(&before, relative).into_owned(),
     };
     step.stage.config.config.working_dir.clone_from(&path);
     let text = format!("WORKDIR {path}");
@@ -29,7 +29,7 @@ pub(super) fn lower(step: &mut Step<'_>, word: &Word) -> Result<(), LowerError> 
     let label = step.label(&uppercase_keyword(line));
     let mut ports = Ports::default();
     let base = step.stage.head.map(|head| ports.of(head));
-    let actions = vec![Action::Mkdir(Mkdir { path: step.workdir(), mode: 0o755, owner })];
+    let actions = vec![Action::Mkdir(Mkdir { path: step.workdir().into_owned(), mode: 0o755, owner })];
     step.push(Op::File(File { base, actions }), ports, label);
     step.record(layer(text));
     Ok(())

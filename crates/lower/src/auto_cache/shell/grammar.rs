@@ -242,7 +242,7 @@ impl Reader<'_, '_> {
                 match self.peek() {
                     None | Some(b'\n' | b';') => break,
                     Some(b'&' | b'|' | b'<' | b'>' | b'(' | b')') => return Err(Unreadable),
-                    Some(_) => drop(self.word()?),
+                    Some(_) => self.word(&mut Vec::new())?,
                 }
             }
         }
@@ -261,7 +261,7 @@ impl Reader<'_, '_> {
     fn case(&mut self) -> Result<(), Unreadable> {
         self.at += "case".len();
         self.blanks();
-        self.word()?;
+        self.word(&mut Vec::new())?;
         self.newlines()?;
         self.word_is("in")?;
         loop {
@@ -278,7 +278,7 @@ impl Reader<'_, '_> {
                     b')' => break,
                     b'|' => self.at += 1,
                     b'\n' | b';' | b'&' | b'<' | b'>' | b'(' => return Err(Unreadable),
-                    _ => drop(self.word()?),
+                    _ => self.word(&mut Vec::new())?,
                 }
             }
             self.at += 1;

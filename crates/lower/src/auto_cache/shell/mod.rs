@@ -21,6 +21,7 @@ pub(crate) use variables::Value;
 
 use crate::paths;
 use kiln_graph::CacheDirectory;
+use std::borrow::Cow;
 use std::rc::Rc;
 use variables::{State, Variables};
 
@@ -112,13 +113,13 @@ impl Command {
     }
 
     /// A path as the program sees it; `None` if it cannot be told.
-    pub(crate) fn path(&self, text: &str) -> Option<String> {
+    pub(crate) fn path<'p>(&self, text: &'p str) -> Option<Cow<'p, str>> {
         if text == "~" || text.starts_with("~/") {
             if self.elevated {
                 return None;
             }
             let below = paths::absolute("/", &text[1..]);
-            return Some(format!("~{}", below.trim_end_matches('/')));
+            return Some(["~", below.trim_end_matches('/')].concat().into());
         }
         if text.starts_with('/') {
             return Some(paths::absolute("/", text));
@@ -126,7 +127,7 @@ impl Command {
         match self.cwd.as_deref()? {
             home if home.starts_with('~') => {
                 let below = paths::absolute(&home[1..], text);
-                Some(format!("~{}", below.trim_end_matches('/')))
+                Some(["~", below.trim_end_matches('/')].concat().into())
             }
             cwd => Some(paths::absolute(cwd, text)),
         }
@@ -139,7 +140,7 @@ impl Command {
             Some(below) if !below.is_empty() => Some(CacheDirectory::Home(below.to_owned())),
             Some(_) => None,
             None if path == "~" || path == "/" => None,
-            None => Some(CacheDirectory::Absolute(path)),
+            None => Some(CacheDirectory::Absolute(path.into_owned())),
         }
     }
 }

@@ -48,7 +48,7 @@ impl Reader<'_, '_> {
                             let value = self.single()?;
                             assignments.push((name, if appends { Setting::Unknown } else { setting(value) }));
                         }
-                        None => words.extend(self.word()?),
+                        None => self.word(&mut words)?,
                     }
                 }
             }
@@ -315,11 +315,11 @@ impl Reader<'_, '_> {
                 format!("~{}", paths::absolute("/", below).trim_end_matches('/'))
             }
             (Some(_), _) => return None,
-            (None, _) if target.starts_with('/') => paths::absolute("/", &target),
+            (None, _) if target.starts_with('/') => paths::absolute("/", &target).into_owned(),
             (None, Some(cwd)) if cwd.starts_with('~') => {
                 format!("~{}", paths::absolute(&cwd[1..], &target).trim_end_matches('/'))
             }
-            (None, cwd) => paths::absolute(cwd?, &target),
+            (None, cwd) => paths::absolute(cwd?, &target).into_owned(),
         };
         Some(full.into())
     }

@@ -5,8 +5,9 @@ use super::{MAX_WORD, Reader, Unreadable, Word};
 
 /// A word, or several, in the making.
 #[derive(Debug)]
-struct Building {
-    done: Vec<Word>,
+struct Building<'w> {
+    /// Where words go that are done.
+    done: &'w mut Vec<Word>,
     text: String,
     known: bool,
     glob: bool,
@@ -14,9 +15,9 @@ struct Building {
     open: bool,
 }
 
-impl Building {
-    fn new() -> Self {
-        Self { done: Vec::new(), text: String::new(), known: true, glob: false, open: false }
+impl<'w> Building<'w> {
+    fn new(done: &'w mut Vec<Word>) -> Self {
+        Self { done, text: String::new(), known: true, glob: false, open: false }
     }
 
     fn push(&mut self, text: &str) {
@@ -54,15 +55,11 @@ impl Building {
     }
 
     fn close(&mut self) {
-        let after = Self::new_after(std::mem::take(&mut self.done));
-        let Self { text, known, glob, open, .. } = std::mem::replace(self, after);
-        if open {
-            self.done.push(Word { text, known, glob });
+        let text = std::mem::take(&mut self.text);
+        if self.open {
+            self.done.push(Word { text, known: self.known, glob: self.glob });
         }
-    }
-
-    fn new_after(done: Vec<Word>) -> Self {
-        Self { done, ..Self::new() }
+        (self.known, self.glob, self.open) = (true, false, false);
     }
 }
 
@@ -80,20 +77,20 @@ impl<'t> Reader<'t, '_> {
     }
 
     /// Reads what stands up to the next blank or operator: any number of words, since variables may hold blanks.
-    pub(super) fn word(&mut self) -> Result<Vec<Word>, Unreadable> {
-        let mut building = self.pieces(true)?;
-        building.close();
-        Ok(building.done)
+    pub(super) fn word(&mut self, done: &mut Vec<Word>) -> Result<(), Unreadable> {
+        self.pieces(true, done)?.close();
+        Ok(())
     }
 
     /// The same as one word: what is assigned, or the target of a redirection.
     pub(super) fn single(&mut self) -> Result<Word, Unreadable> {
-        let Building { text, known, glob, .. } = self.pieces(false)?;
+        let mut none = Vec::new();
+        let Building { text, known, glob, .. } = self.pieces(false, &mut none)?;
         Ok(Word { text, known, glob })
     }
 
-    fn pieces(&mut self, split: bool) -> Result<Building, Unreadable> {
-        let mut word = Building::new();
+    fn pieces<'w>(&mut self, split: bool, done: &'w mut Vec<Word>) -> Result<Building<'w>, Unreadable> {
+        let mut word = Building::new(done);
         if self.peek() == Some(b'~') {
             self.at += 1;
             match self.peek() {
@@ -138,7 +135,7 @@ impl<'t> Reader<'t, '_> {
     }
 
     /// Takes the next bytes as they are.
-    fn literal(&mut self, word: &mut Building, length: usize) {
+    fn literal(&mut self, word: &mut Building<'_>, length: usize) {
         word.push(&self.text[self.at..self.at + length]);
         self.at += length;
     }
@@ -150,7 +147,7 @@ impl<'t> Reader<'t, '_> {
         inner.len() < word.len() && (inner.contains(',') || inner.contains(".."))
     }
 
-    fn escaped(&mut self, word: &mut Building) -> Result<(), Unreadable> {
+    fn escaped(&mut self, word: &mut Building<'_>) -> Result<(), Unreadable> {
         self.at += 1;
         let next = self.rest().chars().next().ok_or(Unreadable)?;
         let length = next.len_utf8();
@@ -161,7 +158,7 @@ impl<'t> Reader<'t, '_> {
         Ok(())
     }
 
-    fn single_quoted(&mut self, word: &mut Building) -> Result<(), Unreadable> {
+    fn single_quoted(&mut self, word: &mut Building<'_>) -> Result<(), Unreadable> {
         self.at += 1;
         let length = self.rest().find('\'').ok_or(Unreadable)?;
         word.push_literal(&self.text[self.at..self.at + length]);
@@ -169,7 +166,7 @@ impl<'t> Reader<'t, '_> {
         Ok(())
     }
 
-    fn double_quoted(&mut self, word: &mut Building) -> Result<(), Unreadable> {
+    fn double_quoted(&mut self, word: &mut Building<'_>) -> Result<(), Unreadable> {
         self.at += 1;
         word.open = true;
         loop {
@@ -197,7 +194,7 @@ impl<'t> Reader<'t, '_> {
         }
     }
 
-    fn dollar(&mut self, word: &mut Building, quoted: bool, split: bool) -> Result<(), Unreadable> {
+    fn dollar(&mut self, word: &mut Building<'_>, quoted: bool, split: bool) -> Result<(), Unreadable> {
         match self.peek_at(1) {
             Some(b'(') if self.peek_at(2) == Some(b'(') => {
                 self.arithmetic()?;
@@ -242,7 +239,7 @@ impl<'t> Reader<'t, '_> {
     }
 
     /// Puts a variable's value in.
-    fn insert(&mut self, word: &mut Building, name: &str, quoted: bool, split: bool) {
+    fn insert(&mut self, word: &mut Building<'_>, name: &str, quoted: bool, split: bool) {
         if name == "PWD" {
             return match &self.state.cwd {
                 Some(cwd) => word.push(cwd),
@@ -259,7 +256,7 @@ impl<'t> Reader<'t, '_> {
     }
 
     /// `${…}`
-    fn braced(&mut self, word: &mut Building, quoted: bool, split: bool) -> Result<(), Unreadable> {
+    fn braced(&mut self, word: &mut Building<'_>, quoted: bool, split: bool) -> Result<(), Unreadable> {
         self.at += 2;
         let name = self.name();
         if self.peek() == Some(b'}') && !name.is_empty() {
@@ -350,7 +347,7 @@ impl<'t> Reader<'t, '_> {
         Ok(())
     }
 
-    fn backticks(&mut self, word: &mut Building) -> Result<(), Unreadable> {
+    fn backticks(&mut self, word: &mut Building<'_>) -> Result<(), Unreadable> {
         self.at += 1;
         let length = self.rest().find('`').ok_or(Unreadable)?;
         let inner = &self.text[self.at..self.at + length];
