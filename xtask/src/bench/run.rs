@@ -132,6 +132,11 @@ impl RowRun<'_> {
                     Ok(None)
                 });
             }
+            // A round that does not count: what the first one waits for is what was made before it, on its way to the disk.
+            (self.row.change)(self.context, self.first_change - 1)?;
+            for builder in builders.iter_mut() {
+                self.attempt(builder.as_mut(), |builder, job| builder.build(job).map(|_| None));
+            }
         }
         if let Start::Elsewhere(place) = self.row.start {
             for builder in builders.iter_mut() {
@@ -279,9 +284,9 @@ mod tests {
     }
 
     #[test]
-    fn the_warming_build_is_not_measured() {
+    fn what_warms_is_not_measured() {
         let row = measure(Start::Warm, vec![Fake { name: "kiln", builds: 0, fails_at: None }]);
-        assert_eq!(row.median("kiln"), Some(3.0));
+        assert_eq!(row.median("kiln"), Some(4.0));
         assert_eq!(row.peak_kib("kiln"), Some(7));
     }
 

@@ -55,7 +55,7 @@ impl Row {
 /// In which state a builder is when the clock starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
-    /// It has built the context as it was before the row's changes.
+    /// It has built the context as it was before the row's changes, then once as measured, with a change of its own.
     Warm,
     /// It has built nothing and pulled nothing.
     Empty,
