@@ -22,7 +22,7 @@ fn entry(created_by: String, empty_layer: bool) -> History {
     History { created_by, empty_layer, comment: COMMENT.to_owned(), ..History::default() }
 }
 
-/// The text of a RUN: the arguments that were declared, with their values, then the command.
+/// The text of a RUN: the arguments that were declared, with the values that the step sees, then the command.
 pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &Env) -> String {
     let long: usize = args.iter().map(|arg| arg.len() + 1).sum();
     let mut text = String::with_capacity(long + 32 * (1 + declared.len()));
@@ -30,12 +30,8 @@ pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &
     if !declared.is_empty() {
         text.push_str(&format!("|{} ", declared.len()));
     }
-    // An argument that is declared twice is there twice, with the value that it has at last.
-    for (name, _) in declared {
-        let value = env
-            .get(name)
-            .or_else(|| declared.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref()));
-        text.extend([name, "=", value.unwrap_or_default(), " "]);
+    for (name, value) in declared {
+        text.extend([name, "=", env.get(name).or(value.as_deref()).unwrap_or_default(), " "]);
     }
     for arg in args {
         text.extend([arg, " "]);
@@ -197,12 +193,11 @@ mod tests {
 
     #[test]
     fn run_shows_the_declared_arguments() {
-        let declared =
-            [("A".to_owned(), Some("1".to_owned())), ("B".to_owned(), None), ("A".to_owned(), Some("2".to_owned()))];
+        let declared = [("A".to_owned(), Some("2".to_owned())), ("B".to_owned(), None)];
         let mut env = Env::default();
-        assert_eq!(run(&["x".into()], &declared, &env), "RUN |3 A=2 B= A=2 x # buildkit");
+        assert_eq!(run(&["x".into()], &declared, &env), "RUN |2 A=2 B= x # buildkit");
         env.set("A", "from env");
-        assert_eq!(run(&["x".into()], &declared, &env), "RUN |3 A=from env B= A=from env x # buildkit");
+        assert_eq!(run(&["x".into()], &declared, &env), "RUN |2 A=from env B= x # buildkit");
         assert_eq!(run(&["/bin/sh".into(), "-c".into(), "y".into()], &[], &env), "RUN /bin/sh -c y # buildkit");
     }
 }

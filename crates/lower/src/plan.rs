@@ -496,7 +496,11 @@ fn platform(word: &Word, globals: &Env, escape: char) -> Result<Platform, LowerE
     if expanded.text.is_empty() {
         return Err(fail(format!("the platform `{}` is empty", word.text)));
     }
-    expanded.text.parse().map_err(|_| fail(format!("`{}` is not a platform", expanded.text)))
+    match expanded.text.parse() {
+        // For the command line, `local` is this machine; in a Dockerfile it names nothing, as in BuildKit.
+        Ok(platform) if !expanded.text.eq_ignore_ascii_case("local") => Ok(platform),
+        _ => Err(fail(format!("`{}` is not a platform", expanded.text))),
+    }
 }
 
 fn unset_hint(error: LowerError, name: &str, globals: &Env) -> LowerError {

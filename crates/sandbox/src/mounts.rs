@@ -71,9 +71,11 @@ fn open_source(mount: &mut MountPlan) -> Result<OwnedFd> {
         }
         SourcePlan::Tmpfs { size, mode } => {
             let mode = (c"mode", Some(mode.as_c_str()));
+            // It gets its mode when it is attached, so it can refuse writes only then.
+            let attributes = mount.attributes - MountAttrFlags::MOUNT_ATTR_RDONLY;
             match size {
-                Some(size) => mount_new(c"tmpfs", &[mode, (c"size", Some(size.as_c_str()))], mount.attributes),
-                None => mount_new(c"tmpfs", &[mode], mount.attributes),
+                Some(size) => mount_new(c"tmpfs", &[mode, (c"size", Some(size.as_c_str()))], attributes),
+                None => mount_new(c"tmpfs", &[mode], attributes),
             }
         }
         SourcePlan::Memory { data, mode, uid, gid, scratch } => {
@@ -130,12 +132,14 @@ pub(crate) fn attach_all(plan: &mut Plan, root: &OwnedFd) -> core::result::Resul
             FileType::Directory => Kind::Directory,
             _ => Kind::File,
         };
-        if matches!(mount.source, SourcePlan::Tmpfs { .. })
-            && let Ok(hidden) = resolve(root, &mount.target)
-        {
-            // As in Docker, a directory that is there gives it its mode.
-            let mode = Mode::from_raw_mode(fstat(&hidden).at_index(Stage::Target, index)?.st_mode & 0o7777);
-            chmodat(tree, c".", mode, AtFlags::empty()).at_index(Stage::Target, index)?;
+        if matches!(mount.source, SourcePlan::Tmpfs { .. }) {
+            if let Ok(hidden) = resolve(root, &mount.target) {
+                // As in Docker, a directory that is there gives it its mode.
+                let mode = Mode::from_raw_mode(fstat(&hidden).at_index(Stage::Target, index)?.st_mode & 0o7777);
+                chmodat(tree, c".", mode, AtFlags::empty()).at_index(Stage::Target, index)?;
+            }
+            set_attributes(tree, mount.attributes & MountAttrFlags::MOUNT_ATTR_RDONLY, false)
+                .at_index(Stage::Target, index)?;
         }
         let log = &mut plan.outcome.stubs;
         let target = log.resolve_or_create(root, &mount.target, kind, Origin::Mount).at_index(Stage::Target, index)?;

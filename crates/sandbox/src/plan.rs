@@ -240,11 +240,10 @@ fn mount_plan(mount: &Mount, nodev: MountAttrFlags) -> Result<MountPlan, SpawnEr
             let overlay = overlay_plan(lower, writable, attributes)?;
             (SourcePlan::Overlay { overlay, subpath: subpath_of(subpath)? }, attributes)
         }
-        MountKind::Tmpfs { size, mode } => {
+        MountKind::Tmpfs { size, mode, read_only: ro } => {
             let size = size.map(|size| c_string(size.to_string())).transpose()?;
             let source = SourcePlan::Tmpfs { size, mode: c_string(format!("{:o}", mode & 0o7777))? };
-            let attributes = nodev | MountAttrFlags::MOUNT_ATTR_NOSUID;
-            (source, attributes)
+            (source, nodev | MountAttrFlags::MOUNT_ATTR_NOSUID | read_only(*ro))
         }
         MountKind::Memory { data, mode, uid, gid } => {
             let scratch = c_string(SCRATCH.to_owned())?;

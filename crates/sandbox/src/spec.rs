@@ -141,6 +141,8 @@ pub enum MountKind {
         size: Option<u64>,
         /// Permission bits of its root, `0o1777` as a rule. Where there is a directory, that one's count.
         mode: u32,
+        /// Whether writes are refused.
+        read_only: bool,
     },
     /// A read-only file in memory that no other process ever sees: a secret. It is gone with the sandbox.
     Memory {

@@ -77,11 +77,10 @@ impl Listing {
         for (number, entry) in history.as_ref().and_then(Value::as_array).into_iter().flatten().enumerate() {
             let mut entry = entry.clone();
             entry.as_object_mut().and_then(|entry| entry.remove("created"));
-            if let Some(names) = entry["created_by"].as_str().and_then(argument_names) {
-                entry["created_by"] = names.into();
-            }
-            if let Some(ports) = entry["created_by"].as_str().and_then(exposed_ports) {
-                entry["created_by"] = ports.into();
+            let told = entry["created_by"].as_str().unwrap_or_default();
+            let alike = argument_names(told).or_else(|| exposed_ports(told)).or_else(|| without_arguments(told));
+            if let Some(text) = alike {
+                entry["created_by"] = text.into();
             }
             self.value(&format!("{prefix}history {number}"), "", &entry);
         }
@@ -203,6 +202,20 @@ fn exposed_ports(entry: &str) -> Option<String> {
     Some(format!("EXPOSE {}", Vec::from_iter(sorted).join(" ")))
 }
 
+/// The entry of a RUN without the arguments before the command. Docker 26 writes an argument as often as it is declared in the stage,
+/// newer releases of BuildKit, and kiln, each once, and those of base stages as well.
+fn without_arguments(entry: &str) -> Option<String> {
+    let (count, mut command) = entry.strip_prefix("RUN |")?.split_once(' ')?;
+    for _ in 0..count.parse::<usize>().ok()? {
+        match command.split_once(' ') {
+            Some((word, rest)) if word.contains('=') => command = rest,
+            // A value with blanks: what is left of it stays.
+            _ => break,
+        }
+    }
+    Some(format!("RUN {command}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +258,13 @@ mod tests {
         let ports = exposed_ports("EXPOSE map[443/tcp:{} 80/tcp:{}]");
         assert_eq!(ports.as_deref(), Some("EXPOSE 443/tcp 80/tcp"));
         assert_eq!(ports, exposed_ports("EXPOSE [80/tcp 443/tcp 80/tcp]"));
+    }
+
+    #[test]
+    fn arguments_of_a_run_do_not_count() {
+        assert_eq!(without_arguments("RUN |2 A=1 A=1 /bin/sh -c x # buildkit").unwrap(), "RUN /bin/sh -c x # buildkit");
+        assert_eq!(without_arguments("RUN |1 A= FOO=1 x").unwrap(), "RUN FOO=1 x");
+        assert_eq!(without_arguments("RUN /bin/sh -c x"), None);
     }
 
     #[test]

@@ -144,6 +144,7 @@ fn faults() {
         ("type=cache,target=/a,gid=-1", "-1: `gid` cannot be `-1`: expected a number"),
         ("type=cache,target=/a,size=1m", "size: a cache mount has no option `size`"),
         ("type=cache,target=/a,env=A", "env: a cache mount has no option `env` [`env` is for type=secret]"),
+        ("type=secret,id=a,env=", ": `env` needs the name of a variable [write env=NAME]"),
         ("type=cache,target=/a,required", "required: a cache mount has no option `required`"),
         (
             "required,type=secret,id=a",

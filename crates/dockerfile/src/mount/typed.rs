@@ -211,6 +211,9 @@ impl Options {
             "source" | "src" => self.source = text(),
             "target" | "dst" | "destination" => self.target = text(),
             "id" => self.id = text(),
+            "env" if value.value.is_empty() => {
+                return Err(fault(span, "`env` needs the name of a variable").hint("write env=NAME"));
+            }
             "env" => self.env = text(),
             "readonly" | "ro" => self.readonly = Some(boolean(field, &value.value)?),
             "readwrite" | "rw" => self.readonly = Some(!boolean(field, &value.value)?),
@@ -364,7 +367,7 @@ impl Options {
                     .hint("add id=NAME, and give it: --secret id=NAME,src=FILE"));
             }
         };
-        let env = filled(self.env);
+        let env = self.env.map(|(name, _)| name);
         Ok(Secret { id, target, env, required: self.required, mode, uid, gid })
     }
 }

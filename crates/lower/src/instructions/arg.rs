@@ -29,7 +29,7 @@ pub(super) fn lower(step: &mut Step<'_>, args: &[Arg]) -> Result<(), LowerError>
                 step.stage.env.set(name, value);
             }
         }
-        step.stage.args.push((name.clone(), value));
+        step.stage.args.declare(name, value);
     }
     step.record(config_only(text));
     Ok(())

@@ -75,7 +75,7 @@ RUN 3
     (ARG B=arg)
     RUN |2 A=env B=arg /bin/sh -c 2 # buildkit
     (ARG A)
-    RUN |3 A=env B=arg A=env /bin/sh -c 3 # buildkit
+    RUN |2 A=env B=arg /bin/sh -c 3 # buildkit
     ");
     assert_eq!(lowered.config.config.env[1..], ["A=env", "B=env"]);
 }
@@ -111,6 +111,30 @@ RUN other
          exec on 3 in / ["/bin/sh", "-c", "other"]
     -> 4
     "#);
+}
+
+#[test]
+fn the_history_of_a_run_names_each_argument_once_and_those_of_base_stages() {
+    let text = "\
+FROM alpine AS base
+ARG A=1 B
+ARG A=2
+RUN base
+FROM base
+RUN plain
+ARG C=3 B=4
+ARG A
+RUN own
+";
+    insta::assert_snapshot!(history(&lower_text(text)), @"
+    (ARG A=1 B)
+    (ARG A=2)
+    RUN |2 A=2 B= /bin/sh -c base # buildkit
+    RUN |2 A=2 B= /bin/sh -c plain # buildkit
+    (ARG C=3 B=4)
+    (ARG A)
+    RUN |3 A=2 B=4 C=3 /bin/sh -c own # buildkit
+    ");
 }
 
 #[test]

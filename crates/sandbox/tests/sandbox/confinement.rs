@@ -109,7 +109,7 @@ fn other_devices_cannot_be_opened() {
         // A harmless one, which opens wherever devices do.
         mknodat(CWD, layer.join("null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 3)).unwrap();
     });
-    let tmpfs = kiln_sandbox::MountKind::Tmpfs { size: None, mode: 0o1777 };
+    let tmpfs = kiln_sandbox::MountKind::Tmpfs { size: None, mode: 0o1777, read_only: false };
     sandbox.spec.mounts.push(kiln_sandbox::Mount { target: "/mnt".into(), kind: tmpfs });
     let source = sandbox.make("cache");
     let bind = kiln_sandbox::MountKind::Bind { source, subpath: "".into(), read_only: false, recursive: true };

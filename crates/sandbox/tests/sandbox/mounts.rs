@@ -14,7 +14,7 @@ fn bind(source: impl Into<PathBuf>, target: &str) -> Mount {
 }
 
 fn tmpfs(target: &str) -> Mount {
-    Mount { target: target.into(), kind: MountKind::Tmpfs { size: None, mode: 0o1777 } }
+    Mount { target: target.into(), kind: MountKind::Tmpfs { size: None, mode: 0o1777, read_only: false } }
 }
 
 #[test]
@@ -105,13 +105,29 @@ fn tmpfs_has_size_and_mode() {
     let mut sandbox = Trial::sh(
         "stat -c %a /t /u; dd if=/dev/zero of=/t/x bs=1M count=2 2>&1 | grep -o 'No space left'; stat -c %s /t/x; df -k /dev/shm | tail -1 | awk '{print $2}'",
     );
-    let kind = MountKind::Tmpfs { size: Some(1 << 20), mode: 0o700 };
+    let kind = MountKind::Tmpfs { size: Some(1 << 20), mode: 0o700, read_only: false };
     sandbox.spec.mounts.push(Mount { target: "/t".into(), kind });
     sandbox.spec.mounts.push(tmpfs("/u"));
     assert_eq!(sandbox.output(), "700\n1777\nNo space left\n1048576\n65536");
     let mut sandbox = Trial::sh("df -k /dev/shm | tail -1 | awk '{print $2}'");
     sandbox.spec.shm_size = 1 << 20;
     assert_eq!(sandbox.output(), "1024");
+}
+
+#[test]
+fn a_read_only_tmpfs_refuses_writes_and_has_its_mode_all_the_same() {
+    need_root!();
+    let mut sandbox = Trial::sh(
+        "touch /new/x 2>/dev/null || echo refused; touch /d/x 2>/dev/null || echo refused; stat -c %a /new /d",
+    );
+    let hidden = sandbox.upper().join("d");
+    fs::create_dir(&hidden).unwrap();
+    fs::set_permissions(&hidden, PermissionsExt::from_mode(0o710)).unwrap();
+    for target in ["/new", "/d"] {
+        let kind = MountKind::Tmpfs { size: None, mode: 0o1777, read_only: true };
+        sandbox.spec.mounts.push(Mount { target: target.into(), kind });
+    }
+    assert_eq!(sandbox.output(), "refused\nrefused\n1777\n710");
 }
 
 #[test]

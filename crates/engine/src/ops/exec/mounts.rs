@@ -74,15 +74,16 @@ pub(crate) fn prepare(
                 let source = cache.path().to_owned();
                 kiln_sandbox::MountKind::Bind { source, subpath, read_only: mount.read_only, recursive: false }
             }
-            MountKind::Tmpfs { size } => kiln_sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777 },
+            MountKind::Tmpfs { size } => {
+                kiln_sandbox::MountKind::Tmpfs { size: *size, mode: 0o1777, read_only: mount.read_only }
+            }
             MountKind::Secret { id, target, required, mode, uid, gid } => {
-                let Some(data) = secret::read(id, *required, context)? else { continue };
+                let data = secret::read(id, *required, context)?;
                 if let SecretTarget::Env(name) | SecretTarget::FileAndEnv(name) = target {
-                    prepared.env.push((name.clone(), secret::as_variable(id, &data)?));
+                    // As in BuildKit, one that is not given is an empty variable, but no file.
+                    prepared.env.push((name.clone(), secret::as_variable(id, data.as_deref().unwrap_or_default())?));
                 }
-                if matches!(target, SecretTarget::Env(_)) {
-                    continue;
-                }
+                let Some(data) = data.filter(|_| !matches!(target, SecretTarget::Env(_))) else { continue };
                 kiln_sandbox::MountKind::Memory { data, mode: *mode, uid: *uid, gid: *gid }
             }
             MountKind::Ssh { id, required, mode, uid, gid } => {
