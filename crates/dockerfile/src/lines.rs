@@ -6,6 +6,7 @@
 
 use crate::ast::Word;
 use crate::span::Span;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// One line of the file.
@@ -74,9 +75,11 @@ pub(crate) fn is_comment(line: &str) -> bool {
 }
 
 /// A logical line.
-pub(crate) struct Line {
-    text: String,
-    /// Offsets in `text` and where they stand in the file; ascending, the first at 0.
+pub(crate) struct Line<'a> {
+    text: Cow<'a, str>,
+    /// Where its first piece stands in the file.
+    start: u32,
+    /// Offsets in `text` of the pieces after the first, and where they stand in the file; ascending.
     pieces: Vec<(u32, u32)>,
     /// Where the last physical line ends, line break excluded.
     end: u32,
@@ -84,14 +87,14 @@ pub(crate) struct Line {
     pub(crate) gap: Option<Span>,
 }
 
-impl Line {
+impl<'a> Line<'a> {
     /// Reads a logical line that begins with `first`, whose leading blanks are skipped, taking more lines as long as they continue.
-    pub(crate) fn read(first: Physical<'_>, cursor: &mut Cursor<'_>, escape: char) -> Self {
+    pub(crate) fn read(first: Physical<'a>, cursor: &mut Cursor<'a>, escape: char) -> Self {
         let trimmed = first.text.trim_start();
         let start = first.start + (first.text.len() - trimmed.len());
-        let mut line = Self { text: String::new(), pieces: vec![(0, start as u32)], end: first.span().end, gap: None };
         let (piece, mut continues) = strip_continuation(trimmed, escape);
-        line.text.push_str(piece);
+        let mut line =
+            Self { text: piece.into(), start: start as u32, pieces: Vec::new(), end: first.span().end, gap: None };
         while continues {
             let Some(next) = cursor.next() else { break };
             if is_comment(next.text) {
@@ -104,10 +107,11 @@ impl Line {
             let (piece, more) = strip_continuation(next.text, escape);
             if !piece.is_empty() {
                 if line.text.is_empty() {
-                    line.pieces.clear();
+                    line.start = next.start as u32;
+                } else {
+                    line.pieces.push((line.text.len() as u32, next.start as u32));
                 }
-                line.pieces.push((line.text.len() as u32, next.start as u32));
-                line.text.push_str(piece);
+                line.text.to_mut().push_str(piece);
             }
             line.end = next.span().end;
             continues = more;
@@ -126,16 +130,20 @@ impl Line {
     }
 
     fn source_offset(&self, at: usize) -> u32 {
-        let index = self.pieces.partition_point(|(start, _)| *start as usize <= at);
-        let (start, source) = self.pieces[index.saturating_sub(1)];
+        let (start, source) = self.piece(|start| start <= at);
         source + (at as u32 - start)
+    }
+
+    /// The last of the pieces whose offsets in `text` are all like that: its offset, and where it stands in the file.
+    fn piece(&self, is_before: impl Fn(usize) -> bool) -> (u32, u32) {
+        let after = self.pieces.partition_point(|(start, _)| is_before(*start as usize));
+        after.checked_sub(1).map_or((0, self.start), |index| self.pieces[index])
     }
 
     fn span(&self, range: Range<usize>) -> Span {
         if range.is_empty() {
             // At a seam the end of the piece before is nearer to what is missing than the next line's first column.
-            let index = self.pieces.partition_point(|(start, _)| (*start as usize) < range.start);
-            let (start, source) = self.pieces[index.saturating_sub(1)];
+            let (start, source) = self.piece(|start| start < range.start);
             return Span::at(source + (range.start as u32 - start));
         }
         Span::new(self.source_offset(range.start), self.source_offset(range.end - 1) + 1)
@@ -154,7 +162,7 @@ fn strip_continuation(line: &str, escape: char) -> (&str, bool) {
 /// A slice of a logical line.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<'a> {
-    line: &'a Line,
+    line: &'a Line<'a>,
     start: usize,
     end: usize,
 }
@@ -248,7 +256,7 @@ fn is_blank(character: char) -> bool {
 mod tests {
     use super::*;
 
-    fn read(source: &str) -> Line {
+    fn read(source: &str) -> Line<'_> {
         let mut cursor = Cursor::new(source, 0);
         let first = cursor.next().unwrap();
         Line::read(first, &mut cursor, '\\')

@@ -113,7 +113,7 @@ impl Parser {
         self.errors.push(Error::new(ErrorKind::TooLarge, Span::at(line.start as u32), message));
     }
 
-    fn instruction(&mut self, first: Physical<'_>, cursor: &mut Cursor<'_>, comments: Vec<String>) {
+    fn instruction<'a>(&mut self, first: Physical<'a>, cursor: &mut Cursor<'a>, comments: Vec<String>) {
         let line = Line::read(first, cursor, self.dockerfile.directives.escape);
         let text = line.text().trim();
         if text.is_empty() {

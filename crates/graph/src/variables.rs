@@ -5,13 +5,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 /// Variables in order, each name once. Clones share them: the steps of a stage have the same ones, most of the time.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Variables(Arc<Vec<(String, String)>>);
+#[derive(Debug, Clone, Default)]
+pub struct Variables(Option<Arc<Vec<(String, String)>>>);
 
 impl Variables {
     /// The variables, to be changed; only here, if others share them.
     pub fn to_mut(&mut self) -> &mut Vec<(String, String)> {
-        Arc::make_mut(&mut self.0)
+        Arc::make_mut(self.0.get_or_insert_default())
     }
 }
 
@@ -19,9 +19,17 @@ impl Deref for Variables {
     type Target = [(String, String)];
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 }
+
+impl PartialEq for Variables {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Variables {}
 
 impl<'a> IntoIterator for &'a Variables {
     type Item = &'a (String, String);
@@ -34,13 +42,13 @@ impl<'a> IntoIterator for &'a Variables {
 
 impl From<Vec<(String, String)>> for Variables {
     fn from(variables: Vec<(String, String)>) -> Self {
-        Self(Arc::new(variables))
+        Self(Some(Arc::new(variables)))
     }
 }
 
 impl Serialize for Variables {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.as_slice().serialize(serializer)
+        (**self).serialize(serializer)
     }
 }
 

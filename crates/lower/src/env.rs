@@ -2,13 +2,14 @@
 
 use kiln_graph::Variables;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Variables in the order in which they were last set, which is the one that BuildKit's steps see.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Env {
-    /// A variable that is set anew leaves a hole and is the last one.
-    entries: Vec<Option<(String, String)>>,
-    places: HashMap<String, usize>,
+    /// A variable that is set anew leaves a hole and is the last one. Stages share the texts with their bases.
+    entries: Vec<Option<(Arc<str>, Arc<str>)>>,
+    places: HashMap<Arc<str>, usize>,
     /// The entries without holes, if somebody asked since the last change.
     shown: Option<Variables>,
 }
@@ -17,21 +18,30 @@ impl Env {
     /// The value of a variable.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let entry = self.entries[*self.places.get(name)?].as_ref();
-        entry.map(|(_, value)| value.as_str())
+        entry.map(|(_, value)| &**value)
     }
 
     /// Sets a variable, which thereby is the last one.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         let last = self.entries.len();
-        if let Some(&place) = self.places.get(name) {
-            if place + 1 == last && self.get(name) == Some(value) {
-                return;
+        let entry = match self.places.get_mut(name) {
+            Some(place) => {
+                let known = &mut self.entries[*place];
+                let is_same = known.as_ref().is_some_and(|(_, known)| **known == *value);
+                if is_same && *place + 1 == last {
+                    return;
+                }
+                *place = last;
+                known.take().map(|(name, known)| (name, if is_same { known } else { value.into() }))
             }
-            self.entries[place] = None;
-        }
+            None => {
+                let name: Arc<str> = name.into();
+                self.places.insert(name.clone(), last);
+                Some((name, value.into()))
+            }
+        };
         self.shown = None;
-        self.places.insert(name.to_owned(), last);
-        self.entries.push(Some((name.to_owned(), value.to_owned())));
+        self.entries.push(entry);
         if self.entries.len() > 2 * self.places.len() {
             self.fill_holes();
         }
@@ -48,12 +58,13 @@ impl Env {
 
     /// The names, in any order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        self.places.keys().map(|name| &**name)
     }
 
     /// The variables in order.
     pub(crate) fn entries(&mut self) -> &Variables {
-        self.shown.get_or_insert_with(|| self.entries.iter().flatten().cloned().collect::<Vec<_>>().into())
+        let pairs = self.entries.iter().flatten().map(|(name, value)| (name.to_string(), value.to_string()));
+        self.shown.get_or_insert_with(|| pairs.collect::<Vec<_>>().into())
     }
 }
 

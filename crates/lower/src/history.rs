@@ -19,7 +19,7 @@ pub(crate) fn layer(text: String) -> History {
 }
 
 fn entry(created_by: String, empty_layer: bool) -> History {
-    History { created_by, empty_layer, comment: COMMENT.to_owned(), ..History::default() }
+    History { created_by, empty_layer, comment: COMMENT.into(), ..History::default() }
 }
 
 /// The text of a RUN: the arguments that were declared, with the values that the step sees, then the command.

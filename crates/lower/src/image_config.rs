@@ -10,6 +10,7 @@
 use kiln_graph::Platform;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Where programs are looked for when neither the base image nor the Dockerfile sets `PATH`.
@@ -165,8 +166,8 @@ pub struct History {
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// `buildkit.dockerfile.v0` from BuildKit's frontend and from kiln.
-    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
-    pub comment: String,
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "str::is_empty")]
+    pub comment: Cow<'static, str>,
     /// Whether it made no layer.
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,

@@ -258,7 +258,7 @@ fn align_history(history: &mut Vec<History>, layers: usize) {
     let with_layer = history.iter().filter(|entry| !entry.empty_layer).count();
     if let Some(missing) = layers.checked_sub(with_layer) {
         for _ in 0..missing {
-            history.insert(0, History { comment: "layer without history".to_owned(), ..History::default() });
+            history.insert(0, History { comment: "layer without history".into(), ..History::default() });
         }
     } else {
         let surplus = history.iter_mut().rev().filter(|entry| !entry.empty_layer).take(with_layer - layers);

@@ -33,8 +33,8 @@ struct Recognised {
 }
 
 struct Proposal {
-    label: String,
-    tool: &'static str,
+    /// The place of the command that asks for it among the step's uses.
+    by: usize,
     cache: Cache,
     /// The directories in which the step then leaves nothing.
     mask: Mask,
@@ -77,7 +77,7 @@ impl<'a> Candidate<'a> {
                         Some(mask | directories.bit(directory, is_root, tool.name, kind)?)
                     });
                     if let Some(mask) = mask {
-                        caches.push(Proposal { label: found.label.clone(), tool: tool.name, cache, mask });
+                        caches.push(Proposal { by: uses.len(), cache, mask });
                     }
                 }
                 uses.push(Recognised { command: index, tool, found, keeps });
@@ -197,7 +197,8 @@ impl<'a> Candidate<'a> {
         let indexes = directories.mask(|directory| directory.kind == Kind::Index);
         let mut given: Vec<AutoCache> = Vec::new();
         for proposal in &self.caches {
-            let Proposal { label, tool, cache, mask } = proposal;
+            let Proposal { by, cache, mask } = proposal;
+            let Recognised { tool, found, .. } = &self.uses[*by];
             let mut requires = cache.made_from.first().cloned();
             let allowed = if cache.purpose == CachePurpose::Output {
                 mode == AutoCacheMode::All
@@ -212,13 +213,13 @@ impl<'a> Candidate<'a> {
                 let mut stays = mask & !emptied;
                 if let Some((directory, path)) = &cache.emptied_by
                     && in_image
-                    && let Some(bit) = directories.known(directory, tool, Kind::Downloaded)
+                    && let Some(bit) = directories.known(directory, tool.name, Kind::Downloaded)
                     && stays & bit != 0
                 {
                     stays &= !bit;
                     requires = Some((*path).to_owned());
                 }
-                let order = mask & indexes == 0 || self.fetches_first(tool);
+                let order = mask & indexes == 0 || self.fetches_first(tool.name);
                 mask & (named | missed) == 0 && order && (!in_image || (redirected && stays == 0))
             };
             // Of those with one id the first that may be given is: what the others would hold is in it. Where that depends on a file
@@ -229,7 +230,7 @@ impl<'a> Candidate<'a> {
             if allowed && is_new && !self.clears(proposal, directories) && !self.has_mount(cache) {
                 let setup = cache.setup.map(|setup| setup(&cache.directory, requires.is_some())).unwrap_or_default();
                 given.push(AutoCache {
-                    command: label.clone(),
+                    command: found.label.clone(),
                     directory: cache.directory.clone(),
                     id: cache.id.clone(),
                     sharing: cache.sharing,
@@ -258,9 +259,8 @@ impl<'a> Candidate<'a> {
     fn clears(&self, proposal: &Proposal, directories: &Directories) -> bool {
         let offline = self.step.exec.network == Network::None;
         let downloads = proposal.cache.kind != Kind::Made;
-        self.uses.iter().filter(|own| own.tool.name == proposal.tool).any(|Recognised { tool, found, .. }| match &found
-            .clears
-        {
+        let by = self.uses[proposal.by].tool.name;
+        self.uses.iter().filter(|own| own.tool.name == by).any(|Recognised { tool, found, .. }| match &found.clears {
             _ if found.asks || (downloads && (found.offline || offline)) => true,
             Clears::Nothing => false,
             Clears::Everything => true,
