@@ -247,7 +247,10 @@ impl Layer {
                 self.make_directory(&place)?;
                 return self.directory(&place.path, &meta(member));
             }
-            MemberKind::HardLink(target) => return self.hard_link(&place, target),
+            MemberKind::HardLink(target) => {
+                let target = target.clone();
+                return self.hard_link(&place, &target, &meta(member));
+            }
             MemberKind::File => {
                 let make = |parent: BorrowedFd<'_>, name: &OsStr| make_file(parent, name, member.mode);
                 let mut file = File::from(self.replacing(&place, "create", make)?);
@@ -310,7 +313,9 @@ impl Layer {
         Ok(())
     }
 
-    fn hard_link(&mut self, place: &Place, target: &[u8]) -> Result<(), ApplyError> {
+    /// Links to what is there, which then has the metadata that the archive has with the link: Docker and containerd set it too, and
+    /// where two members tell it differently the later one has it.
+    fn hard_link(&mut self, place: &Place, target: &[u8], meta: &Meta) -> Result<(), ApplyError> {
         let missing = |target: &Path| ApplyError::HardLink { path: place.path.clone(), target: target.to_owned() };
         let Name::File(target) = names::parse_link(target)? else {
             return Err(missing(Path::new(OsStr::from_bytes(target))));
@@ -331,12 +336,14 @@ impl Layer {
                 Ok(())
             }
             Some(entry) if entry.is_whiteout() => Err(missing(&target)),
-            Some(_) => {
+            Some(entry) => {
                 let from = self.target.directory(parent).map_err(ApplyError::io("link to", &target))?;
                 let from = from.ok_or_else(|| missing(&target))?;
                 self.replacing(place, "link", |parent, to| {
                     rustix::fs::linkat(from.as_fd(), name, parent, to, AtFlags::empty())
-                })
+                })?;
+                set_meta_at(place.parent(), place.name(), meta, &entry.kind)
+                    .map_err(ApplyError::io("set the metadata of", &place.path))
             }
         }
     }

@@ -152,6 +152,28 @@ fn members_mean() {
 }
 
 #[test]
+fn what_is_told_with_a_link_comes_last() {
+    if !has_root() {
+        return;
+    }
+    let work = tempfile::tempdir().unwrap();
+    let layer = work.path().join("layer");
+    let told = |mode, value: &[u8], member: M<'static>| M {
+        mode,
+        xattrs: vec![(OsString::from("user.note"), value.to_vec())],
+        ..member
+    };
+    let members = [told(0o4755, b"1", file("a", "x")), told(0o640, b"2", hard_link("b/c", "a"))];
+    apply(&archive(&members)[..], &layer, &ApplyOptions::default()).unwrap();
+    for path in ["a", "b/c"] {
+        let entry = Directory::new(&layer).unwrap().entry(Path::new(path)).unwrap().unwrap();
+        let mut value = [0; 1];
+        rustix::fs::getxattr(layer.join(path), "user.note", &mut value).unwrap();
+        assert_eq!((entry.mode & 0o7777, entry.nlink, value), (0o640, 2, *b"2"), "{path}");
+    }
+}
+
+#[test]
 fn links_are_followed_within_the_root() {
     let table: Vec<Case<'_>> = vec![
         (

@@ -71,8 +71,8 @@ impl Pattern {
         tokens(text).map(Self::Tokens).map_err(|problem| BadPattern::new(text, problem))
     }
 
-    /// Whether `text` has any wildcard at all.
-    pub fn has_wildcards(text: &str) -> bool {
+    /// Whether `text` has any wildcard or escape.
+    fn has_wildcards(text: &str) -> bool {
         text.bytes().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
     }
 

@@ -123,7 +123,7 @@ fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, S
     let plain = plain(source);
     let not_found = |path: &str| SelectError::NotFound { path: path.to_owned(), place: place(copy) };
     let plain_text = plain.to_str().ok_or_else(|| not_found(source))?;
-    if !Pattern::has_wildcards(plain_text) {
+    if !has_wildcards(plain_text) {
         let resolved = resolve(tree, &plain, !copy.parents)?;
         if tree.entry(&resolved)?.is_none() {
             return Err(dangling(tree, &plain, copy)?.unwrap_or_else(|| not_found(source)));
@@ -132,15 +132,42 @@ fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, S
     }
     // Only what stands below the components without wildcards can match.
     let fixed: PathBuf =
-        plain.components().take_while(|part| !part.as_os_str().to_str().is_some_and(Pattern::has_wildcards)).collect();
+        plain.components().take_while(|part| !part.as_os_str().to_str().is_some_and(has_wildcards)).collect();
     if !fixed.as_os_str().is_empty() && tree.entry(&resolve(tree, &fixed, true)?)?.is_none() {
         return Err(dangling(tree, &fixed, copy)?.unwrap_or_else(|| not_found(&fixed.to_string_lossy())));
     }
-    let pattern = if copy.parents { Pattern::new(plain_text)? } else { Pattern::new(&single_stars(plain_text))? };
+    let text = literal(&fixed.to_string_lossy()) + &plain_text[fixed.as_os_str().len()..];
+    let pattern = if copy.parents { Pattern::new(&text)? } else { Pattern::new(&single_stars(&text))? };
     let depth = if copy.parents && plain_text.contains("**") { usize::MAX } else { plain.components().count() };
     let mut found = Vec::new();
     collect_matches(tree, &fixed, &pattern, depth, &mut found)?;
     Ok(found)
+}
+
+/// Whether a path names more than one file. As BuildKit has it, an escaped wildcard is none, and a backslash before anything else
+/// escapes nothing: without wildcards, a path or the beginning of one is meant literally, backslashes and all.
+fn has_wildcards(path: &str) -> bool {
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'*' | b'?' | b'[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// A pattern that matches just this path.
+fn literal(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for c in path.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
 }
 
 /// The pattern as BuildKit reads it unless there is `--parents`: `**` means no more than `*`, and matches within one directory.
@@ -462,6 +489,24 @@ mod tests {
             [("**/*.go", "*/*.go"), ("a***b", "a*b"), (r"\**", r"\**"), (r"\\**", r"\\*"), ("*/*", "*/*"), ("x", "x")]
         {
             assert_eq!(single_stars(pattern), single);
+        }
+    }
+
+    #[test]
+    fn backslashes_are_parts_of_names_unless_wildcards_are_near() {
+        let (_directory, tree) = tree(&[r"a\x2d.c", "ax2d.c", r"d\x2d/e.c", "[id].c"]);
+        for (source, expected) in [
+            (r"a\x2d.c", &[r"a\x2d.c"][..]),
+            (r"d\x2d", &[r"d\x2d/e.c"]),
+            (r"d\x2d/e.c", &[r"d\x2d/e.c"]),
+            (r"d\x2d/*.c", &[r"d\x2d/e.c"]),
+            (r"a\x2d.*", &["ax2d.c"]),
+            (r"\[id]*", &["[id].c"]),
+        ] {
+            assert_eq!(selected(&tree, &copy(&[source], &[])), expected, "{source}");
+        }
+        for source in [r"\[id\].c", r"ax2d\.c", r"d\\x2d/*.c"] {
+            select(&tree, &copy(&[source], &[]), &AtomicBool::new(false)).unwrap_err();
         }
     }
 

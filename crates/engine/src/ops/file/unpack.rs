@@ -12,7 +12,10 @@ use kiln_layer::{
     ApplyOptions, Contents, Directory, Existing, Kind, Meta, Stoppable, Tree, apply, decompress, decompress_ahead,
 };
 use kiln_sources::archive::is_tar_header;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// Copies a selection, archives in it unpacked.
@@ -87,6 +90,8 @@ fn unpack(
     let tree = Directory::new(&unpacked).map_err(EngineError::internal("failed to read the unpacked archive"))?;
     let all = select(&tree, &everything("/", false), &stop).map_err(EngineError::select)?;
     let root = writer.archive_root(copy).map_err(EngineError::write)?;
+    // Symbolic links and pipes that are hard links of each other, by inode, with where the first one is.
+    let mut linked: HashMap<(u64, u64), PathBuf> = HashMap::new();
     // The members keep their owners and modes, as in BuildKit: `--chown` is for the directory that they are unpacked to.
     for file in all.matches.into_iter().flat_map(|found| found.files) {
         context.check_cancelled()?;
@@ -101,6 +106,10 @@ fn unpack(
             Kind::Directory => builder.directory(&dest, &meta),
             // Links keep the hard links within the archive, and copy nothing.
             Kind::File => builder.link_from(&dest, &meta, existing(&tree, &file)),
+            kind if file.entry.nlink > 1 => match linked.entry((file.entry.dev, file.entry.ino)) {
+                Slot::Occupied(first) => builder.hard_link(&dest, first.get()),
+                Slot::Vacant(first) => builder.node(first.insert(dest), &meta, kind),
+            },
             kind => builder.node(&dest, &meta, kind),
         };
         made.map_err(|error| EngineError::write(WriteError::Build(error)))?;
