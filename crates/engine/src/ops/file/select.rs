@@ -79,10 +79,7 @@ pub(crate) enum SelectError {
 
 /// Selects what `copy` takes from `tree` and hashes it. Fails once `stop` is true.
 pub(crate) fn select(tree: &dyn Tree, copy: &Copy, stop: &AtomicBool) -> Result<Selection, SelectError> {
-    let mut exclude = IgnoreRules::default();
-    for pattern in &copy.exclude {
-        exclude.add(pattern)?;
-    }
+    let exclude = excluded(copy)?;
     let mut selection = Selection { matches: Vec::new(), digest: ContentDigest::of_bytes(b"") };
     for source in &copy.sources {
         let pivot = source
@@ -91,13 +88,28 @@ pub(crate) fn select(tree: &dyn Tree, copy: &Copy, stop: &AtomicBool) -> Result<
             .map_or(0, |(before, _)| plain(before).components().count());
         for named in matches(tree, source, copy)? {
             let mut walk = Walk { tree, exclude: &exclude, from_context: copy.from_context, files: Vec::new() };
-            walk.start(&named, copy)?;
+            walk.start(&named, pivot, copy)?;
             selection.matches.push(Match { named, pivot, files: walk.files });
         }
     }
     hash(tree, &mut selection, copy.from_context, stop)?;
     selection.digest = selection.compute_digest();
     Ok(selection)
+}
+
+/// The patterns of `--exclude`. They are for names below a source, so that one with a leading slash matches nothing, as in BuildKit.
+fn excluded(copy: &Copy) -> Result<IgnoreRules, BadPattern> {
+    let (mut exclude, mut nothing) = (IgnoreRules::default(), IgnoreRules::default());
+    for pattern in &copy.exclude {
+        let bare = pattern.trim();
+        let is_absolute = bare.strip_prefix('!').unwrap_or(bare).starts_with('/');
+        if is_absolute {
+            nothing.add(pattern)?
+        } else {
+            exclude.add(pattern)?
+        };
+    }
+    Ok(exclude)
 }
 
 fn place(copy: &Copy) -> &'static str {
@@ -228,7 +240,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn start(&mut self, named: &Path, copy: &Copy) -> Result<(), SelectError> {
+    fn start(&mut self, named: &Path, pivot: usize, copy: &Copy) -> Result<(), SelectError> {
         // A link that is named stands for what it leads to; with `--parents` it stays a link among others.
         let resolved = resolve(self.tree, named, !copy.parents)?;
         let not_found = || SelectError::NotFound { path: named.display().to_string(), place: place(copy) };
@@ -240,8 +252,9 @@ impl Walk<'_> {
             self.take(&mut folders, 0);
             return Ok(());
         }
-        let name = Path::new(named.file_name().unwrap_or_default());
-        if !self.exclude.judge_from_root(name).is_ignored() {
+        // Patterns are for what is below a source. A file has nothing below it, but with `--parents` its directories are the source.
+        let below: PathBuf = named.components().skip(pivot).collect();
+        if !copy.parents || !self.exclude.judge_from_root(&below).is_ignored() {
             let length = resolved.as_os_str().len();
             self.push(resolved, length, entry);
         }
@@ -474,6 +487,8 @@ mod tests {
             (&["x/**"], &[], &["x/c.go", "x/y/d.go"]),
             (&["."], &["**/*.go"], &["b.txt"]),
             (&["."], &["x", "!x/y"], &["a.go", "b.go", "b.txt", "x/y/d.go"]),
+            (&["."], &["/x", "./a.go", "b.txt/"], &["b.go", "x/c.go", "x/y/d.go"]),
+            (&["a.go", "b*", "x"], &["*.go", "**"], &["a.go", "b.go", "b.txt"]),
         ] {
             assert_eq!(selected(&tree, &copy(sources, exclude)), expected, "{sources:?} {exclude:?}");
         }

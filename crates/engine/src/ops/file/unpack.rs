@@ -72,19 +72,20 @@ fn unpack(
     let temporary = context.temp_dir()?;
     let unpacked = temporary.path().join("fs");
     let actual = Arc::clone(&file.digest);
+    let owner = writer.owner(copy.owner.as_ref()).map_err(EngineError::write)?;
     let stop = context.cancel().flag();
     let stream = decompress_ahead(file).map_err(EngineError::io("read", &found.named))?;
     let applied = apply(
         Stoppable::new(stream, &stop),
         &unpacked,
-        &ApplyOptions { contents: Contents::Files, ..ApplyOptions::default() },
+        &ApplyOptions { contents: Contents::Files, owner, ..ApplyOptions::default() },
     );
     // The bytes that were unpacked must be those that the key was made from. One that changed may not even be an archive.
     let known = actual.get().is_some() || applied.is_ok();
     if known && actual.get() != expected.as_ref() {
         return Err(EngineError::write(WriteError::Changed { path: found.named.clone() }));
     }
-    applied.map_err(|error| {
+    let applied = applied.map_err(|error| {
         EngineError::new(ErrorKind::User, format!("failed to unpack `{}`", found.named.display())).with_source(error)
     })?;
     let tree = Directory::new(&unpacked).map_err(EngineError::internal("failed to read the unpacked archive"))?;
@@ -92,14 +93,24 @@ fn unpack(
     let root = writer.archive_root(copy).map_err(EngineError::write)?;
     // Symbolic links and pipes that are hard links of each other, by inode, with where the first one is.
     let mut linked: HashMap<(u64, u64), PathBuf> = HashMap::new();
-    // The members keep their owners and modes, as in BuildKit: `--chown` is for the directory that they are unpacked to.
+    // Directories of the archive, with where they are in the image.
+    let mut places = HashMap::from([(PathBuf::new(), root)]);
+    // The members keep their modes, as in BuildKit: `--chmod` is for files that are no archives.
     for file in all.matches.into_iter().flat_map(|found| found.files) {
         context.check_cancelled()?;
         let relative = file.relative();
-        if relative.as_os_str().is_empty() {
+        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else { continue };
+        let mut dest = places[parent].join(name);
+        let without_member = applied.deferred.parents.contains(relative);
+        if without_member {
+            dest = writer.ensure_directory(&dest).map_err(EngineError::write)?;
+        }
+        if file.entry.is_directory() {
+            places.insert(relative.to_owned(), dest.clone());
+        }
+        if without_member {
             continue;
         }
-        let dest = root.join(relative);
         let meta = Meta::of(&file.entry, file.xattrs.clone());
         let builder = writer.builder();
         let made = match &file.entry.kind {

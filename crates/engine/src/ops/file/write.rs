@@ -99,6 +99,13 @@ impl<'a> LayerWriter<'a> {
         Ok(())
     }
 
+    /// A directory that members of an archive lie in and that is no member itself: the one that is there, be it behind links, or a new one.
+    pub(crate) fn ensure_directory(&self, path: &Path) -> Result<PathBuf, WriteError> {
+        let path = resolve(self.base.as_ref(), path, true)?;
+        self.make_directories(&path, 0o755, None)?;
+        Ok(path)
+    }
+
     pub(crate) fn owner(&self, owner: Option<&Owner>) -> Result<Option<(u32, u32)>, WriteError> {
         Ok(owner.map(|owner| users::owner(self.base.as_ref(), owner)).transpose()?)
     }
