@@ -26,6 +26,8 @@ pub(crate) struct Match {
     pub(crate) named: PathBuf,
     /// With `--parents`, how many components of `named` are not made in the destination: those before `/./`.
     pub(crate) pivot: usize,
+    /// With `--parents`, the directories from there down to the source, the outermost first.
+    pub(crate) parents: Vec<Selected>,
     /// The source itself first, then, for a directory, all below it in the order of a walk.
     pub(crate) files: Vec<Selected>,
 }
@@ -88,8 +90,12 @@ pub(crate) fn select(tree: &dyn Tree, copy: &Copy, stop: &AtomicBool) -> Result<
             .map_or(0, |(before, _)| plain(before).components().count());
         for named in matches(tree, source, copy)? {
             let mut walk = Walk { tree, exclude: &exclude, from_context: copy.from_context, files: Vec::new() };
+            if copy.parents {
+                walk.parents(&named, pivot)?;
+            }
+            let parents = std::mem::take(&mut walk.files);
             walk.start(&named, pivot, copy)?;
-            selection.matches.push(Match { named, pivot, files: walk.files });
+            selection.matches.push(Match { named, pivot, parents, files: walk.files });
         }
     }
     hash(tree, &mut selection, copy.from_context, stop)?;
@@ -261,6 +267,21 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// The directories that `named` lies in, those before the pivot left out.
+    fn parents(&mut self, named: &Path, pivot: usize) -> Result<(), SelectError> {
+        let mut directories: Vec<&Path> = named.ancestors().skip(1).collect();
+        directories.reverse();
+        // The first one is the root, which is nobody's parent here.
+        for directory in directories.into_iter().skip(pivot + 1) {
+            let path = resolve(self.tree, directory, true)?;
+            if let Some(entry) = self.tree.entry(&path)?.filter(Entry::is_directory) {
+                let length = path.as_os_str().len();
+                self.push(path, length, entry);
+            }
+        }
+        Ok(())
+    }
+
     /// Lists a directory and all below it, one level after the other, the directories of a level on all cores.
     fn list(&self, root: PathBuf, below: usize) -> Result<Vec<Folder>, SelectError> {
         let mut folders = vec![Folder { path: root, below, verdict: self.exclude.root(), children: Vec::new() }];
@@ -352,7 +373,8 @@ const WORTHWHILE_FOLDERS: usize = 8;
 
 /// Reads attributes and hashes, on all cores.
 fn hash(tree: &dyn Tree, selection: &mut Selection, from_context: bool, stop: &AtomicBool) -> Result<(), TreeError> {
-    let mut files: Vec<&mut Selected> = selection.matches.iter_mut().flat_map(|m| &mut m.files).collect();
+    let mut files: Vec<&mut Selected> =
+        selection.matches.iter_mut().flat_map(|m| m.parents.iter_mut().chain(&mut m.files)).collect();
     parallel::for_each(&mut files, WORTHWHILE_FILES, |file| file.hash(tree, from_context, stop))
 }
 
@@ -401,6 +423,9 @@ impl Selection {
         let mut hasher = Hasher::new("kiln selection v1");
         for found in &self.matches {
             hasher.field(found.named.as_os_str().as_encoded_bytes()).number(found.files.len() as u64);
+            for directory in &found.parents {
+                hasher.field(&directory.identity);
+            }
             for file in &found.files {
                 hasher.field(file.relative().as_os_str().as_encoded_bytes()).field(&file.identity);
             }

@@ -144,8 +144,35 @@ impl<'a> LayerWriter<'a> {
         for found in matches {
             let Some(first) = found.files.first() else { continue };
             let root = self.destination(copy, found, first)?;
+            if copy.parents {
+                self.copy_parents(copy, found, owner)?;
+            }
             self.make_directories(root.parent().unwrap_or(Path::new("")), 0o755, owner)?;
             CopyMatch { writer: self, copy, from, owner, found, root, earlier }.run()?;
+        }
+        Ok(())
+    }
+
+    /// The directories that a source of `--parents` lies in, as they are where it comes from. One that is there gets only the mode, as
+    /// in BuildKit.
+    fn copy_parents(&self, copy: &Copy, found: &Match, owner: Option<(u32, u32)>) -> Result<(), WriteError> {
+        let resolve = |path: &Path| if copy.link { Ok(plain(path)) } else { resolve(self.base.as_ref(), path, true) };
+        let mut dest = resolve(Path::new(&copy.dest))?;
+        self.make_directories(&dest, 0o755, owner)?;
+        for (directory, name) in found.parents.iter().zip(found.named.components().skip(found.pivot)) {
+            dest = resolve(&dest.join(name))?;
+            if self.builder.entry(&dest)?.is_some() {
+                continue;
+            }
+            let meta = match self.base.entry(&dest)? {
+                Some(there) if there.is_directory() => {
+                    let there = Meta::of(&there, self.base.xattrs(&dest)?);
+                    Meta { mode: directory.entry.mode, ..there }
+                }
+                Some(_) => return Err(WriteError::NotADirectory { path: format!("/{}", dest.display()) }),
+                None => copied_meta(copy, directory, owner)?,
+            };
+            self.builder.directory(&dest, &meta)?;
         }
         Ok(())
     }
@@ -182,6 +209,16 @@ impl<'a> LayerWriter<'a> {
 /// The components of a path without `.`, `..` and the root.
 fn plain(path: &Path) -> PathBuf {
     path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
+}
+
+/// What a file has in the destination, besides its bytes.
+fn copied_meta(copy: &Copy, file: &Selected, owner: Option<(u32, u32)>) -> Result<Meta, WriteError> {
+    let mut meta = Meta::of(&file.entry, file.xattrs.clone());
+    (meta.uid, meta.gid) = owner.unwrap_or((meta.uid, meta.gid));
+    if let Some(wanted) = &copy.mode {
+        meta.mode = mode::apply(wanted, meta.mode, file.entry.is_directory())?;
+    }
+    Ok(meta)
 }
 
 /// For fewer files, starting threads takes longer than copying them.
@@ -249,14 +286,7 @@ impl CopyMatch<'_> {
     }
 
     fn meta(&self, file: &Selected) -> Result<Meta, WriteError> {
-        let mut meta = Meta::of(&file.entry, file.xattrs.clone());
-        if let Some((uid, gid)) = self.owner {
-            (meta.uid, meta.gid) = (uid, gid);
-        }
-        if let Some(wanted) = &self.copy.mode {
-            meta.mode = mode::apply(wanted, meta.mode, file.entry.is_directory())?;
-        }
-        Ok(meta)
+        copied_meta(self.copy, file, self.owner)
     }
 
     fn write(&self, file: &Selected) -> Result<(), WriteError> {
