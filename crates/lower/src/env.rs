@@ -47,6 +47,17 @@ impl Env {
         }
     }
 
+    /// Sets variables one after the other.
+    pub(crate) fn set_all<'p>(&mut self, pairs: impl Iterator<Item = (&'p str, &'p str)> + Clone) {
+        // A stage begins with what its base stage has set; mostly that is all there already, and in this order.
+        let mut entries = self.entries.iter().flatten();
+        let same = |(name, value)| entries.next().is_some_and(|entry| (&*entry.0, &*entry.1) == (name, value));
+        if pairs.clone().all(same) && entries.next().is_none() {
+            return;
+        }
+        pairs.for_each(|(name, value)| self.set(name, value));
+    }
+
     fn fill_holes(&mut self) {
         self.entries.retain(Option::is_some);
         for (place, (name, _)) in self.entries.iter().flatten().enumerate() {
@@ -71,6 +82,23 @@ impl Env {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn setting_what_is_there_changes_nothing_but_the_order() {
+        let mut env = Env::default();
+        let shown =
+            |env: &mut Env| env.entries().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+        for (pairs, expected) in [
+            (&[("A", "1"), ("B", "2")][..], &["A=1", "B=2"][..]),
+            (&[("A", "1"), ("B", "2")], &["A=1", "B=2"]),
+            (&[("A", "1")], &["B=2", "A=1"]),
+            (&[("B", "2"), ("A", "3")], &["B=2", "A=3"]),
+            (&[("B", "2"), ("A", "3"), ("B", "4")], &["A=3", "B=4"]),
+        ] {
+            env.set_all(pairs.iter().copied());
+            assert_eq!(shown(&mut env), expected, "{pairs:?}");
+        }
+    }
 
     #[test]
     fn what_is_set_is_last() {

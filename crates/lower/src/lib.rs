@@ -138,24 +138,28 @@ fn lower_with(
     let build = Build { options, settings: &settings, globals: &globals, escape, plan: &plan, images };
     let mut out = Output::default();
     let mut stages = Vec::new();
-    for index in (0..plan.stages).filter(|index| reached[*index]) {
-        build.stage(&mut out, NodeId(index))?;
-        let platform = out.stages[&NodeId(index)].platform.clone();
-        stages.push(LoweredStage { name: plan.nodes[index].name.clone(), platform });
+    let mut done = None;
+    let followers = plan.followers(&reached);
+    for node in (0..plan.stages).filter(|index| reached[*index]).map(NodeId) {
+        let stage = build.stage(&mut out, node)?;
+        stages.push(LoweredStage { name: plan.nodes[node.0].name.clone(), platform: stage.platform.clone() });
+        if node == target {
+            done = Some(stage.clone());
+        }
+        out.finish(node, stage, followers[node.0]);
     }
+    let done = done.unwrap_or_else(|| unreachable!("the target is reachable from itself"));
     let mut parameters = std::mem::take(&mut out.parameters);
     parameters.complete(dockerfile, &sections, &reached, &globals);
-    let exported = out.stages[&target].head;
     let steps = if options.advice {
-        let heads = plan.images(target, &reached).filter_map(|node| out.stages[&node].head).collect::<Vec<_>>();
+        let heads = plan.images(target, &reached).filter_map(|node| out.heads[&node]).collect::<Vec<_>>();
         let mut steps = auto_cache::steps(&out.graph, &out.runs, &heads, options, &out.volumes);
         facts::forget_caches(&mut steps, &plan, images);
         steps
     } else {
         Vec::new()
     };
-    auto_cache::give(&mut out.graph, exported, options, &out.volumes);
-    let done = out.stages.remove(&target).unwrap_or_else(|| unreachable!("the target is reachable from itself"));
+    auto_cache::give(&mut out.graph, done.head, options, &out.volumes);
     Ok(Lowered {
         graph: out.graph,
         target: done.head,

@@ -346,6 +346,17 @@ impl<'a> Plan<'a> {
         self.reachable_from(vec![target])
     }
 
+    /// How many of the stages `reached` begin with each node.
+    pub(crate) fn followers(&self, reached: &[bool]) -> Vec<usize> {
+        let mut followers = vec![0; self.nodes.len()];
+        for (node, _) in self.nodes.iter().zip(reached).filter(|(_, reached)| **reached) {
+            if let Base::Node(base) = node.base {
+                followers[base.0] += 1;
+            }
+        }
+        followers
+    }
+
     /// The stages that are images people may build: the target, and those that no other stage uses. One that ends by
     /// running something on top of another stage, without a program to start, is a test of that, and no image.
     pub(crate) fn images(&self, target: NodeId, reached: &[bool]) -> impl Iterator<Item = NodeId> {

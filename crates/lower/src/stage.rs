@@ -38,8 +38,10 @@ pub(crate) struct Build<'a> {
 #[derive(Default)]
 pub(crate) struct Output {
     pub(crate) graph: Graph,
-    /// The stages that are done.
-    pub(crate) stages: HashMap<NodeId, StageState>,
+    /// The files of the stages that are done; none at all for an empty `scratch`.
+    pub(crate) heads: HashMap<NodeId, Option<VertexId>>,
+    /// What stages have come to that others begin with, and how many more do. Kept no longer: each has a whole environment and config.
+    bases: HashMap<NodeId, (StageState, usize)>,
     /// What the stages ask of whoever builds.
     pub(crate) parameters: Parameters,
     /// What VOLUME names, in any stage.
@@ -181,6 +183,24 @@ impl Ports {
 }
 
 impl Output {
+    /// Keeps of a stage that is done what others need, of which `followers` begin with it.
+    pub(crate) fn finish(&mut self, id: NodeId, stage: StageState, followers: usize) {
+        self.heads.insert(id, stage.head);
+        if followers > 0 {
+            self.bases.insert(id, (stage, followers));
+        }
+    }
+
+    /// What another stage begins with.
+    fn base(&mut self, id: NodeId) -> StageState {
+        let (stage, left) = self.bases.get_mut(&id).expect("it is kept for each that begins with it");
+        *left -= 1;
+        if *left > 0 {
+            return stage.clone();
+        }
+        self.bases.remove(&id).expect("it was there just now").0
+    }
+
     fn local(&mut self, name: &str, what: impl FnOnce() -> String) -> VertexId {
         if let Some(&vertex) = self.locals.get(name) {
             return vertex;
@@ -213,8 +233,8 @@ impl Output {
 impl Build<'_> {
     /// The files of a node; `None` for a stage that isn't lowered yet.
     fn tree(&self, out: &mut Output, node: NodeId) -> Option<Tree> {
-        if let Some(stage) = out.stages.get(&node) {
-            return Some(stage.head.map_or(Tree::Empty, Tree::Built));
+        if let Some(head) = out.heads.get(&node) {
+            return Some(head.map_or(Tree::Empty, Tree::Built));
         }
         if let Some(tree) = out.outside.get(&node) {
             return Some(*tree);
@@ -267,7 +287,7 @@ impl Build<'_> {
     ///
     /// # Errors
     /// The first that one of its instructions has.
-    pub(crate) fn stage(&self, out: &mut Output, id: NodeId) -> Result<(), LowerError> {
+    pub(crate) fn stage(&self, out: &mut Output, id: NodeId) -> Result<StageState, LowerError> {
         let node = &self.plan.nodes[id.0];
         let mut stage = self.begin(out, id);
         for command in &node.commands {
@@ -278,8 +298,7 @@ impl Build<'_> {
                 (None, Some(_)) => error,
             })?;
         }
-        out.stages.insert(id, stage);
-        Ok(())
+        Ok(stage)
     }
 
     /// What a stage starts with.
@@ -294,7 +313,7 @@ impl Build<'_> {
             platform: self.settings.multi_platform,
         };
         let mut stage = match &node.base {
-            Base::Node(base) => StageState { cmd_set: false, progress, ..out.stages[base].clone() },
+            Base::Node(base) => StageState { cmd_set: false, progress, ..out.base(*base) },
             Base::Outside(_, origin) => {
                 let wanted = node.platform.clone().unwrap_or_else(|| target.clone());
                 let (tree, config, platform) = match origin {
@@ -342,10 +361,7 @@ impl Build<'_> {
             stage.config.config.env.push(format!("PATH={}", crate::DEFAULT_PATH));
         }
         // An ARG of a base stage does not outlive that stage where the image has a variable of the same name.
-        for pair in &stage.config.config.env {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            stage.env.set(name, value);
-        }
+        stage.env.set_all(stage.config.config.env.iter().map(|pair| pair.split_once('=').unwrap_or((pair, ""))));
         stage
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::LowerError;
 use crate::history::config_only;
-use crate::stage::Step;
+use crate::stage::{StageState, Step};
 use kiln_dockerfile::ast::Pairs;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// All pairs see the environment as it was before the instruction.
 pub(super) fn lower(step: &mut Step<'_>, pairs: &Pairs) -> Result<(), LowerError> {
@@ -13,15 +13,22 @@ pub(super) fn lower(step: &mut Step<'_>, pairs: &Pairs) -> Result<(), LowerError
     for (name, value) in &pairs.pairs {
         expanded.push((step.expand(name)?, step.expand(value)?));
     }
-    let env = &step.stage.config.config.env;
-    // Of a name that the base image has twice, the first counts.
-    let mut places: HashMap<String, usize> =
-        env.iter().enumerate().rev().map(|(place, pair)| (name_of(pair).to_owned(), place)).collect();
+    let StageState { env: known, config, .. } = &mut *step.stage;
+    let env = &mut config.config.env;
+    // What the config has the stage's environment has too: a name that is new there need not be looked for.
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let again: HashSet<&str> =
+        expanded.iter().map(|(name, _)| name.as_str()).filter(|name| known.get(name).is_some()).collect();
+    if !again.is_empty() {
+        for (place, name) in env.iter().map(|pair| name_of(pair)).enumerate().filter(|(_, name)| again.contains(name)) {
+            // Of a name that the base image has twice, the first counts.
+            places.entry(name.to_owned()).or_insert(place);
+        }
+    }
     for (name, value) in expanded {
         let pair = format!("{name}={value}");
         text.push_str(&format!(" {pair}"));
-        step.stage.env.set(&name, &value);
-        let env = &mut step.stage.config.config.env;
+        known.set(&name, &value);
         match places.get(&name) {
             Some(&place) => env[place] = pair,
             None => {
