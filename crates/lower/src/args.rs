@@ -9,31 +9,7 @@ use crate::settings::is_known_undeclared;
 use crate::{LowerError, Options, Warning};
 use kiln_dockerfile::Span;
 use kiln_dockerfile::ast::{Arg, Dockerfile, InstructionKind};
-use std::collections::{HashMap, HashSet};
-
-/// The ARGs of a stage and of those that it is based on: each name once, where it was declared first, with its last value.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Declared {
-    args: Vec<(String, Option<String>)>,
-    places: HashMap<String, usize>,
-}
-
-impl Declared {
-    /// One more ARG, or another value of one.
-    pub(crate) fn declare(&mut self, name: &str, value: Option<String>) {
-        if let Some(&place) = self.places.get(name) {
-            self.args[place].1 = value;
-        } else {
-            self.places.insert(name.to_owned(), self.args.len());
-            self.args.push((name.to_owned(), value));
-        }
-    }
-
-    /// Names and values.
-    pub(crate) fn args(&self) -> &[(String, Option<String>)] {
-        &self.args
-    }
-}
+use std::collections::HashSet;
 
 /// The automatic arguments, with build arguments of the same names in their place.
 pub(crate) fn automatic(options: &Options, target_stage: Option<&str>) -> Env {

@@ -4,6 +4,7 @@
 
 use crate::env::Env;
 use crate::image_config::{HealthConfig, History};
+use std::collections::BTreeSet;
 
 /// Says which builder's rules an entry follows. Tools look for it to tell an instruction from a shell command.
 const COMMENT: &str = "buildkit.dockerfile.v0";
@@ -22,7 +23,7 @@ fn entry(created_by: String, empty_layer: bool) -> History {
     History { created_by, empty_layer, comment: COMMENT.into(), ..History::default() }
 }
 
-/// The text of a RUN: the arguments that were declared, with the values that the step sees, then the command.
+/// The text of a RUN: the arguments that were declared, with their values, then the command.
 pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &Env) -> String {
     let long: usize = args.iter().map(|arg| arg.len() + 1).sum();
     let mut text = String::with_capacity(long + 32 * (1 + declared.len()));
@@ -30,8 +31,12 @@ pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &
     if !declared.is_empty() {
         text.push_str(&format!("|{} ", declared.len()));
     }
-    for (name, value) in declared {
-        text.extend([name, "=", env.get(name).or(value.as_deref()).unwrap_or_default(), " "]);
+    // An argument that is declared twice is there twice, with the value that it has at last.
+    for (name, _) in declared {
+        let value = env
+            .get(name)
+            .or_else(|| declared.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref()));
+        text.extend([name, "=", value.unwrap_or_default(), " "]);
     }
     for arg in args {
         text.extend([arg, " "]);
@@ -43,6 +48,13 @@ pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &
 /// A list of strings as Go's `%v` prints it: `[a b]`.
 pub(crate) fn list(items: &[String]) -> String {
     format!("[{}]", items.join(" "))
+}
+
+/// A set of strings as Go's `%v` prints it, a sorted map to nothing: `map[a:{} b:{}]`.
+pub(crate) fn set(items: &[String]) -> String {
+    let sorted: BTreeSet<&String> = items.iter().collect();
+    let pairs: Vec<String> = sorted.into_iter().map(|item| format!("{item}:{{}}")).collect();
+    format!("map[{}]", pairs.join(" "))
 }
 
 /// A list of strings as Go's `%q` prints it: `["a" "b"]`.
@@ -193,11 +205,12 @@ mod tests {
 
     #[test]
     fn run_shows_the_declared_arguments() {
-        let declared = [("A".to_owned(), Some("2".to_owned())), ("B".to_owned(), None)];
+        let declared =
+            [("A".to_owned(), Some("1".to_owned())), ("B".to_owned(), None), ("A".to_owned(), Some("2".to_owned()))];
         let mut env = Env::default();
-        assert_eq!(run(&["x".into()], &declared, &env), "RUN |2 A=2 B= x # buildkit");
+        assert_eq!(run(&["x".into()], &declared, &env), "RUN |3 A=2 B= A=2 x # buildkit");
         env.set("A", "from env");
-        assert_eq!(run(&["x".into()], &declared, &env), "RUN |2 A=from env B= x # buildkit");
+        assert_eq!(run(&["x".into()], &declared, &env), "RUN |3 A=from env B= A=from env x # buildkit");
         assert_eq!(run(&["/bin/sh".into(), "-c".into(), "y".into()], &[], &env), "RUN /bin/sh -c y # buildkit");
     }
 }

@@ -3,7 +3,6 @@
 //! Every instruction gets a [`Step`]. It adds vertices on top of the stage's tree, changes the image config, and leaves one
 //! history entry; nothing else outlives it.
 
-use crate::args::Declared;
 use crate::contexts::Origin;
 use crate::env::Env;
 use crate::expand::{expand, expand_words};
@@ -76,8 +75,8 @@ pub(crate) struct StageState {
     pub(crate) history: Vec<Arc<History>>,
     /// What RUN and the words of instructions see: ENV and ARG, the later one wins.
     pub(crate) env: Env,
-    /// The ARGs so far, those of base stages first.
-    pub(crate) args: Declared,
+    /// The ARGs so far, those of base stages not among them.
+    pub(crate) args: Vec<(String, Option<String>)>,
     pub(crate) platform: Platform,
     /// Whether this very stage had a CMD: only then does one survive an ENTRYPOINT.
     pub(crate) cmd_set: bool,
@@ -313,7 +312,7 @@ impl Build<'_> {
             platform: self.settings.multi_platform,
         };
         let mut stage = match &node.base {
-            Base::Node(base) => StageState { cmd_set: false, progress, ..out.base(*base) },
+            Base::Node(base) => StageState { args: Vec::new(), cmd_set: false, progress, ..out.base(*base) },
             Base::Outside(_, origin) => {
                 let wanted = node.platform.clone().unwrap_or_else(|| target.clone());
                 let (tree, config, platform) = match origin {
@@ -347,7 +346,7 @@ impl Build<'_> {
                     config,
                     history: Vec::new(),
                     env: Env::default(),
-                    args: Declared::default(),
+                    args: Vec::new(),
                     platform,
                     cmd_set: false,
                     progress,

@@ -77,11 +77,6 @@ impl Listing {
         for (number, entry) in history.as_ref().and_then(Value::as_array).into_iter().flatten().enumerate() {
             let mut entry = entry.clone();
             entry.as_object_mut().and_then(|entry| entry.remove("created"));
-            let told = entry["created_by"].as_str().unwrap_or_default();
-            let alike = argument_names(told).or_else(|| exposed_ports(told)).or_else(|| without_arguments(told));
-            if let Some(text) = alike {
-                entry["created_by"] = text.into();
-            }
             self.value(&format!("{prefix}history {number}"), "", &entry);
         }
         for (number, descriptor) in image.layers.iter().enumerate() {
@@ -185,37 +180,6 @@ pub(super) fn differences(names: [&str; 2], one: &Listing, other: &Listing) -> V
     found
 }
 
-/// The entry of an ARG without values. Docker 26 repeats what the Dockerfile says, newer releases of BuildKit, and kiln, tell the value
-/// that the argument has.
-fn argument_names(entry: &str) -> Option<String> {
-    let words = entry.strip_prefix("ARG ")?.split(' ');
-    let names: Vec<&str> = words.map(|word| word.split_once('=').map_or(word, |(name, _)| name)).collect();
-    Some(format!("ARG {}", names.join(" ")))
-}
-
-/// The entry of an EXPOSE as a set. Docker 26 writes a sorted one, newer releases of BuildKit, and kiln, the list that the Dockerfile
-/// has.
-fn exposed_ports(entry: &str) -> Option<String> {
-    let ports = entry.strip_prefix("EXPOSE ")?.trim_start_matches("map");
-    let ports = ports.strip_prefix('[')?.strip_suffix(']')?.split(' ');
-    let sorted: BTreeSet<&str> = ports.map(|port| port.trim_end_matches(":{}")).collect();
-    Some(format!("EXPOSE {}", Vec::from_iter(sorted).join(" ")))
-}
-
-/// The entry of a RUN without the arguments before the command. Docker 26 writes an argument as often as it is declared in the stage,
-/// newer releases of BuildKit, and kiln, each once, and those of base stages as well.
-fn without_arguments(entry: &str) -> Option<String> {
-    let (count, mut command) = entry.strip_prefix("RUN |")?.split_once(' ')?;
-    for _ in 0..count.parse::<usize>().ok()? {
-        match command.split_once(' ') {
-            Some((word, rest)) if word.contains('=') => command = rest,
-            // A value with blanks: what is left of it stays.
-            _ => break,
-        }
-    }
-    Some(format!("RUN {command}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,20 +215,6 @@ mod tests {
             differences(["kiln", "Docker"], &one, &other),
             ["layer 0: order: kiln has `a` where Docker has `b`"]
         );
-    }
-
-    #[test]
-    fn both_ways_to_tell_of_ports_are_one() {
-        let ports = exposed_ports("EXPOSE map[443/tcp:{} 80/tcp:{}]");
-        assert_eq!(ports.as_deref(), Some("EXPOSE 443/tcp 80/tcp"));
-        assert_eq!(ports, exposed_ports("EXPOSE [80/tcp 443/tcp 80/tcp]"));
-    }
-
-    #[test]
-    fn arguments_of_a_run_do_not_count() {
-        assert_eq!(without_arguments("RUN |2 A=1 A=1 /bin/sh -c x # buildkit").unwrap(), "RUN /bin/sh -c x # buildkit");
-        assert_eq!(without_arguments("RUN |1 A= FOO=1 x").unwrap(), "RUN FOO=1 x");
-        assert_eq!(without_arguments("RUN /bin/sh -c x"), None);
     }
 
     #[test]

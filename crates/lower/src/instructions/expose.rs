@@ -1,6 +1,6 @@
 //! EXPOSE: the ports that a container listens on.
 
-use crate::history::{config_only, list};
+use crate::history::{config_only, set};
 use crate::stage::Step;
 use crate::{Empty, LowerError};
 use kiln_dockerfile::ast::Word;
@@ -16,7 +16,7 @@ pub(super) fn lower(step: &mut Step<'_>, words: &[Word]) -> Result<(), LowerErro
             exposed.extend(parsed.ports);
         }
     }
-    step.record(config_only(format!("EXPOSE {}", list(&exposed))));
+    step.record(config_only(format!("EXPOSE {}", set(&exposed))));
     step.stage.config.config.exposed_ports.extend(exposed.into_iter().map(|port| (port, Empty {})));
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(super) fn lower(step: &mut Step<'_>, run: &Run) -> Result<(), LowerError> {
     let mut exec = Exec {
         root: step.stage.head.map(|head| ports.of(head)),
         env: step.stage.env.entries().clone(),
-        arguments: step.stage.args.args().iter().map(|(name, _)| name.clone()).collect(),
+        arguments: step.stage.args.iter().map(|(name, _)| name.clone()).collect(),
         cwd: step.process_directory(),
         user: (!user.is_empty()).then(|| user.clone()),
         hostname: step.build.settings.hostname.clone(),
@@ -38,7 +38,7 @@ pub(super) fn lower(step: &mut Step<'_>, run: &Run) -> Result<(), LowerError> {
     exec.args = command_line(step, run, &script, &mut exec.mounts, &mut ports)?;
     mounts::lower(step, &run.mounts, &mut exec, &mut ports)?;
     exec.transparent_env.clone_from(&step.build.settings.proxies);
-    let entry = history::layer(history::run(&exec.args, step.stage.args.args(), &step.stage.env));
+    let entry = history::layer(history::run(&exec.args, &step.stage.args, &step.stage.env));
     let text = shown(step, run, &script, &exec);
     let label = step.label(&text);
     step.push(Op::Exec(Box::new(exec)), ports, label);

@@ -104,7 +104,7 @@ ONBUILD COPY . /src
     (LABEL b=2 a=x y c=$HOME)
     (ENV NAME=a b OTHER=c d)
     (ENV legacy=some  text)
-    (EXPOSE [443/tcp 80/tcp 8000/udp 8001/udp 8002/udp])
+    (EXPOSE map[443/tcp:{} 80/tcp:{} 8000/udp:{} 8001/udp:{} 8002/udp:{}])
     (VOLUME [/data /b])
     (VOLUME [/c /d])
     (USER app:staff)

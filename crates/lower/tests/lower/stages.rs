@@ -114,7 +114,7 @@ ENTRYPOINT [\"/entry\"]
     WORKDIR /srv
     (USER app)
     (CMD ["serve"])
-    RUN |1 VERSION=1 /bin/sh -c build # buildkit
+    RUN /bin/sh -c build # buildkit
     (ENTRYPOINT ["/entry"])
     "#);
     insta::assert_snapshot!(config_of(&lowered), @r#"
