@@ -9,6 +9,7 @@ use crate::settings::is_known_undeclared;
 use crate::{LowerError, Options, Warning};
 use kiln_dockerfile::Span;
 use kiln_dockerfile::ast::{Arg, Dockerfile, InstructionKind};
+use kiln_dockerfile::words;
 use std::collections::HashSet;
 
 /// The automatic arguments, with build arguments of the same names in their place.
@@ -80,7 +81,9 @@ pub(crate) fn unused(dockerfile: &Dockerfile, options: &Options) -> Option<Warni
             _ => Some(instruction),
         };
         if let Some(InstructionKind::Arg(args)) = inner.map(|inner| &inner.kind) {
-            declared.extend(args.iter().map(|arg| arg.name.text.as_str()));
+            // A name that holds a variable has none here, and may be any.
+            let name = |arg: &Arg| words::expand_text(&arg.name.text, dockerfile.directives.escape, &|_| None);
+            declared.extend(args.iter().filter_map(|arg| name(arg).ok()));
         }
     }
     let automatic = automatic(options, None);
@@ -88,7 +91,7 @@ pub(crate) fn unused(dockerfile: &Dockerfile, options: &Options) -> Option<Warni
         .build_args
         .keys()
         .map(String::as_str)
-        .filter(|name| !declared.contains(name) && !is_known_undeclared(name) && automatic.get(name).is_none())
+        .filter(|name| !declared.contains(*name) && !is_known_undeclared(name) && automatic.get(name).is_none())
         .collect();
     (!left.is_empty()).then(|| Warning {
         message: format!("one or more build-args [{}] were not consumed", left.join(" ")),

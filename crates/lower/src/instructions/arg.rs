@@ -8,12 +8,13 @@ use kiln_dockerfile::ast::Arg;
 /// Arguments for the builder, which steps do not see.
 const NOT_IN_ENVIRONMENT: &[&str] = &["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
-/// The history tells of defaults alone. A build argument goes before the default, the default before the global argument of that name. Without any of them the
-/// argument is declared but not set, and a variable of ENV of that name stays.
+/// The history tells of defaults alone. A build argument goes before the default, the default before the global argument of that
+/// name. Without any of them the argument is declared but not set, and a variable of ENV of that name stays. Names are words as
+/// well, unlike those of global arguments: they are expanded before the first of them is set, each default after those before it.
 pub(super) fn lower(step: &mut Step<'_>, args: &[Arg]) -> Result<(), LowerError> {
     let mut text = "ARG".to_owned();
-    for arg in args {
-        let name = &arg.name.text;
+    let names = args.iter().map(|arg| step.expand(&arg.name)).collect::<Result<Vec<_>, _>>()?;
+    for (arg, name) in args.iter().zip(&names) {
         text.extend([" ", name]);
         let given = step.build.options.build_args.get(name);
         let default = match (given, &arg.default) {

@@ -124,6 +124,19 @@ fn several_to_a_line_see_those_before() {
 }
 
 #[test]
+fn names_are_words_except_before_from() {
+    let text = "ARG \"G\"=1\nFROM alpine\nARG N=made\nARG \"A\"=1 'B' ${N}_C=$A \"G\"\nENV X=$A$B$made_C\nRUN x\n";
+    let lowered = lower_with(text, &with_args(&[("B", "2")]), &Images::default());
+    insta::assert_snapshot!(history(&lowered), @"
+    (ARG N=made)
+    (ARG A=1 B made_C=1 G)
+    (ENV X=121)
+    RUN |5 N=made A=1 B=2 made_C=1 G= /bin/sh -c x # buildkit
+    ");
+    assert_eq!(lowered.warnings, []);
+}
+
+#[test]
 fn automatic_arguments_must_be_asked_for() {
     let text = "FROM alpine AS x\nRUN $TARGETARCH\nARG TARGETPLATFORM TARGETOS TARGETARCH TARGETVARIANT BUILDPLATFORM TARGETSTAGE\nRUN x\n";
     let options = Options { platform: "linux/arm/v7".parse().unwrap(), ..options() };
