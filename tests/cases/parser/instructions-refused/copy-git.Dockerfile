@@ -1,0 +1,2 @@
+FROM busybox
+COPY https://github.com/a/b.git /x

@@ -1,0 +1,3 @@
+FROM busybox AS a
+ARG X=a
+FROM $X

@@ -1,0 +1,2 @@
+ARG N=x
+FROM busybox AS $N

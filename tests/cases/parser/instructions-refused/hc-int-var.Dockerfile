@@ -1,0 +1,3 @@
+FROM busybox
+ARG I=3s
+HEALTHCHECK --interval=$I CMD x

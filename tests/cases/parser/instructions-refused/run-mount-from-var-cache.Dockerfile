@@ -1,0 +1,3 @@
+FROM busybox
+ENV S=busybox
+RUN --mount=from=$S,type=cache,target=/x true

@@ -1,0 +1,2 @@
+FROM busybox
+RUN --mount=typ=tmpfs true

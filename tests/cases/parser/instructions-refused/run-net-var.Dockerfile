@@ -1,0 +1,3 @@
+FROM busybox
+ARG N=none
+RUN --network=$N true
