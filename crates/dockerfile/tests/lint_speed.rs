@@ -40,7 +40,7 @@ fn two_thousand_lines() {
     assert!(text.lines().count() >= 1900, "{}", text.lines().count());
     let (dockerfile, errors) = kiln_dockerfile::parse(&text);
     assert_eq!(errors, []);
-    let base = BaseFacts { env: vec![("GOPATH".to_owned(), "/go".to_owned())], ..BaseFacts::default() };
+    let base = BaseFacts { env: [("GOPATH".to_owned(), "/go".to_owned())].into(), ..BaseFacts::default() };
     let facts = Facts { stages: vec![StageFacts { skipped: false, base: Some(base) }], ..Facts::default() };
     let best = (0..30)
         .map(|_| {

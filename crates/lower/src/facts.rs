@@ -6,16 +6,20 @@ use crate::images::Images;
 use crate::plan::{Base, NodeKind, Plan};
 use kiln_dockerfile::rules::{BaseFacts, StageFacts, StepFacts};
 use kiln_graph::Platform;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The facts of all stages of the file, in order.
 pub(crate) fn of_stages(plan: &Plan<'_>, reached: &[bool], images: &Images) -> Vec<StageFacts> {
     let stages = plan.nodes[..plan.stages].iter().zip(reached);
+    let mut known = HashMap::new();
     stages
         .map(|(node, reached)| {
             let base = match &node.base {
                 Base::Outside(_, Some(Origin::Image(request))) => {
-                    images.get(request).map(|image| of_base(image, &request.platform))
+                    let base = known
+                        .entry(request)
+                        .or_insert_with(|| images.get(request).map(|image| of_base(image, &request.platform)));
+                    base.clone()
                 }
                 // Files alone set no variable.
                 Base::Outside(_, Some(Origin::Local(_) | Origin::Remote(..))) => Some(BaseFacts::default()),

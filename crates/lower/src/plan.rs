@@ -51,6 +51,9 @@ pub(crate) fn sections(instructions: &[Instruction]) -> Result<(Vec<&[Arg]>, Vec
     Ok((global, sections))
 }
 
+/// The most ONBUILD instructions that all stages of a file take over from their bases. Many stages of one base with many of them multiply.
+const MAX_TRIGGERS: usize = 100_000;
+
 /// The place of a node in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeId(pub(crate) usize);
@@ -63,6 +66,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) stages: usize,
     names: HashMap<String, NodeId>,
     images: HashMap<String, NodeId>,
+    /// How many commands are triggers of bases.
+    triggers: usize,
     /// Whether some RUN has a mount: BuildKit then counts one node more, and so names the only stage.
     mounts: bool,
 }
@@ -145,6 +150,7 @@ impl<'a> Plan<'a> {
             stages: sections.len(),
             names: HashMap::new(),
             images: HashMap::new(),
+            triggers: 0,
             mounts: false,
         };
         for (index, Section { from, body }) in sections.iter().enumerate() {
@@ -435,7 +441,7 @@ impl<'a> Plan<'a> {
     /// Puts the triggers of bases before the commands of the stages that use them; says whether there were any.
     ///
     /// # Errors
-    /// A trigger of an image that is not one instruction, or one that may not be a trigger.
+    /// A trigger of an image that is not one instruction, or one that may not be a trigger; more triggers than anybody means.
     pub(crate) fn trigger(&mut self, reached: &[bool], images: &Images) -> Result<bool, LowerError> {
         let mut any = false;
         let stages = reached.iter().enumerate().take(self.stages).filter(|(_, reached)| **reached);
@@ -453,6 +459,11 @@ impl<'a> Plan<'a> {
                 Base::Outside(..) => Vec::new(),
             };
             any |= !commands.is_empty();
+            self.triggers += commands.len();
+            if self.triggers > MAX_TRIGGERS {
+                let message = format!("the triggers of all base images come to more than {MAX_TRIGGERS} instructions");
+                return Err(LowerError::new(message, node.span));
+            }
             for command in &mut commands {
                 let place = command.place;
                 self.link_command(command).map_err(|error| match place {

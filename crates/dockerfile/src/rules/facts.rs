@@ -1,6 +1,7 @@
 //! What only a build knows, and rules may ask: what base images bring along, what steps do, what is in the context.
 
 use crate::ast::Instruction;
+use std::sync::Arc;
 
 /// What only a build knows. All of it may be absent.
 #[derive(Default)]
@@ -44,8 +45,8 @@ pub struct StageFacts {
 /// What a build knows of a base image.
 #[derive(Clone, Debug, Default)]
 pub struct BaseFacts {
-    /// The variables of its config.
-    pub env: Vec<(String, String)>,
+    /// The variables of its config. Stages of one image share them.
+    pub env: Arc<[(String, String)]>,
     /// Whether its config sets a shell.
     pub has_shell: bool,
     /// The platforms that were expected and the one that each got, where their system or architecture differ: at most one for each

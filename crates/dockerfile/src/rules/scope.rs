@@ -7,6 +7,7 @@ use super::facts::{BaseFacts, Facts};
 use crate::ast::{Directives, Dockerfile, From, Heredoc, Instruction, InstructionKind, Word};
 use crate::words::{self, ExpandError, Expanded};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// The arguments that every `FROM` may use, with values that they could have.
 const PLATFORM_ARGS: &[(&str, &str)] = &[
@@ -61,6 +62,8 @@ pub(super) struct Scope<'a> {
     global_defaults: Variables,
     /// The last stage of each name.
     by_name: HashMap<String, usize>,
+    /// The variables of base images, by the address of their facts: stages of one image share both.
+    images: HashMap<*const [(String, String)], Rc<Variables>>,
 }
 
 /// A stage: its `FROM` and what follows it.
@@ -76,6 +79,8 @@ pub(super) struct Stage<'a> {
     pub(super) base: Option<usize>,
     /// Whether all variables that it begins with are known.
     pub(super) complete: bool,
+    /// Those of its base image, if it does not begin with an earlier stage.
+    image: Option<Rc<Variables>>,
     variables: Variables,
 }
 
@@ -90,6 +95,7 @@ impl<'a> Scope<'a> {
             global: Variables::default(),
             global_defaults: Variables::default(),
             by_name: HashMap::new(),
+            images: HashMap::new(),
         };
         let all = &dockerfile.instructions;
         let is_from = |instruction: &Instruction| matches!(instruction.kind, InstructionKind::From(_));
@@ -125,16 +131,9 @@ impl<'a> Scope<'a> {
             facts: base_facts,
             base,
             complete,
+            image: base.is_none().then(|| self.image(base_facts)),
             variables: Variables::default(),
         };
-        if base.is_none() {
-            // The program search path is always set.
-            let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-            stage.variables.set(0, "PATH", Some(path.to_owned()));
-            for (name, value) in base_facts.iter().flat_map(|facts| &facts.env) {
-                stage.variables.set(0, name, Some(value.clone()));
-            }
-        }
         for (at, instruction) in body.iter().enumerate() {
             self.follow(&mut stage, at, &instruction.kind);
         }
@@ -142,6 +141,22 @@ impl<'a> Scope<'a> {
             self.by_name.insert(name, self.stages.len());
         }
         self.stages.push(stage);
+    }
+
+    /// The variables of a base image, or of none.
+    fn image(&mut self, facts: Option<&BaseFacts>) -> Rc<Variables> {
+        let env = facts.map_or(&[][..], |facts| &*facts.env);
+        let image = self.images.entry(std::ptr::from_ref(env)).or_insert_with(|| {
+            let mut variables = Variables::default();
+            // The program search path is always set.
+            let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+            variables.set(0, "PATH", Some(path.to_owned()));
+            for (name, value) in env {
+                variables.set(0, name, Some(value.clone()));
+            }
+            Rc::new(variables)
+        });
+        Rc::clone(image)
     }
 
     /// Applies one instruction to the variables.
@@ -228,7 +243,7 @@ impl<'a> Scope<'a> {
 
     /// The value of a variable before the instruction at `at`; the outer `None` when it was never declared.
     fn value<'s>(&'s self, stage: &'s Stage<'a>, at: usize, name: &str) -> Option<Option<&'s str>> {
-        self.chain(stage, at).find_map(|(stage, at)| stage.variables.get(at, name))
+        self.chain(stage, at).find_map(|(variables, at)| variables.get(at, name))
     }
 
     /// Whether a variable is declared before the instruction at `at`, be it without a value.
@@ -239,15 +254,18 @@ impl<'a> Scope<'a> {
     /// Names of variables that have a value before the instruction at `at`; the nearest few hundred, for suggestions.
     pub(super) fn names<'s>(&'s self, stage: &'s Stage<'a>, at: usize) -> impl Iterator<Item = &'s str> {
         self.chain(stage, at)
-            .flat_map(|(stage, at)| stage.variables.values.keys().map(move |name| (stage, at, name.as_str())))
-            .filter(|(stage, at, name)| stage.variables.get(*at, name).flatten().is_some())
+            .flat_map(|(variables, at)| variables.values.keys().map(move |name| (variables, at, name.as_str())))
+            .filter(|(variables, at, name)| variables.get(*at, name).flatten().is_some())
             .map(|(_, _, name)| name)
             .take(500)
     }
 
-    /// The stage, then those that it begins with.
-    fn chain<'s>(&'s self, stage: &'s Stage<'a>, at: usize) -> impl Iterator<Item = (&'s Stage<'a>, usize)> {
-        std::iter::successors(Some((stage, at)), |(stage, _)| stage.base.map(|base| (&self.stages[base], usize::MAX)))
+    /// The variables of the stage, then of those that it begins with, then of their base image.
+    fn chain<'s>(&'s self, stage: &'s Stage<'a>, at: usize) -> impl Iterator<Item = (&'s Variables, usize)> {
+        let base = |(stage, _): &(&'s Stage<'a>, usize)| stage.base.map(|base| (&self.stages[base], usize::MAX));
+        std::iter::successors(Some((stage, at)), base)
+            .flat_map(|(stage, at)| [Some((&stage.variables, at)), stage.image.as_deref().map(|image| (image, at))])
+            .flatten()
     }
 }
 

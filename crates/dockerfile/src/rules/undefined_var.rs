@@ -134,13 +134,30 @@ mod tests {
     fn base_images_count() {
         // What the image sets is not known: nothing can be said.
         check(&RULE, "FROM a\nUSER $A", &[]);
-        let base = BaseFacts { env: vec![("GOPATH".to_owned(), "/go".to_owned())], ..BaseFacts::default() };
+        let base = BaseFacts { env: [("GOPATH".to_owned(), "/go".to_owned())].into(), ..BaseFacts::default() };
         let facts = Facts { stages: vec![StageFacts { skipped: false, base: Some(base) }], ..Facts::default() };
         check_with(
             &RULE,
             &facts,
             "FROM a\nWORKDIR $GOPATH/src/$GOPTH",
             &["$GOPATH/src/$GOPTH: variable `$GOPTH` is not set"],
+        );
+        // Each stage sees the variables of its own image, and so do those that begin with it.
+        let stage = |env: &[&str]| {
+            let env = env.iter().map(|name| ((*name).to_owned(), "/x".to_owned())).collect();
+            StageFacts { skipped: false, base: Some(BaseFacts { env, ..BaseFacts::default() }) }
+        };
+        let facts =
+            Facts { stages: vec![stage(&["A"]), stage(&["B"]), stage(&[]), StageFacts::default()], ..Facts::default() };
+        check_with(
+            &RULE,
+            &facts,
+            "FROM a\nUSER $A$B\nFROM b AS b\nENV A=1\nUSER $A$B\nFROM c\nUSER $A$PATH\nFROM b\nUSER $A$B$C",
+            &[
+                "$A$B: variable `$B` is not set",
+                "$A$PATH: variable `$A` is not set",
+                "$A$B$C: variable `$C` is not set",
+            ],
         );
         let facts = Facts { stages: vec![StageFacts { skipped: true, base: None }], ..Facts::default() };
         check_with(&RULE, &facts, "FROM scratch\nUSER $A", &[]);

@@ -49,6 +49,15 @@ fn stages() {
 }
 
 #[test]
+fn stages_of_one_image_share_its_variables() {
+    let all = Options { all_stages: true, ..options() };
+    let lowered = lower_with("FROM shell\nFROM arm\nFROM shell\n", &all, &images());
+    let envs: Vec<_> = lowered.facts.iter().filter_map(|stage| stage.base.as_ref()).map(|base| &base.env).collect();
+    assert!(std::sync::Arc::ptr_eq(envs[0], envs[2]));
+    assert!(envs[1].is_empty());
+}
+
+#[test]
 fn faults_of_stages_that_nobody_needs() {
     let file = "FROM scratch\nCOPY --chmod=99 a b\nFROM scratch\n";
     lower_with(file, &options(), &images());

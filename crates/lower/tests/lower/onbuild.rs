@@ -81,3 +81,17 @@ RUN two
     -> 5
     "#);
 }
+
+#[test]
+fn triggers_that_multiply_are_refused() {
+    let build = |stages: usize| {
+        let text = format!("FROM scratch AS b\n{}{}", "ONBUILD ENV A=1\n".repeat(400), "FROM b\n".repeat(stages));
+        let (dockerfile, errors) = kiln_dockerfile::parse(&text);
+        assert!(errors.is_empty());
+        let options = kiln_lower::Options { all_stages: true, ..options() };
+        kiln_lower::lower(&dockerfile, &options, &Images::default()).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(build(250), Ok(()));
+    let error = build(251).unwrap_err();
+    assert!(error.contains("the triggers of all base images come to more than 100000 instructions"), "{error}");
+}

@@ -2,6 +2,7 @@
 
 mod earlier;
 mod key;
+mod listings;
 mod mode;
 mod select;
 mod unpack;

@@ -1,5 +1,6 @@
 //! What a COPY or ADD selects from a tree: wildcards, links of the sources followed, exclusions, and the digest of it all.
 
+use crate::ops::file::listings::Listings;
 use crate::ops::parallel;
 use kiln_digest::{ContentDigest, Hasher};
 use kiln_graph::Copy;
@@ -82,13 +83,14 @@ pub(crate) enum SelectError {
 /// Selects what `copy` takes from `tree` and hashes it. Fails once `stop` is true.
 pub(crate) fn select(tree: &dyn Tree, copy: &Copy, stop: &AtomicBool) -> Result<Selection, SelectError> {
     let exclude = excluded(copy)?;
+    let mut listings = Listings::new(tree, copy.sources.len() > 1);
     let mut selection = Selection { matches: Vec::new(), digest: ContentDigest::of_bytes(b"") };
     for source in &copy.sources {
         let pivot = source
             .split_once("/./")
             .filter(|_| copy.parents)
             .map_or(0, |(before, _)| plain(before).components().count());
-        for named in matches(tree, source, copy)? {
+        for named in matches(&mut listings, source, copy)? {
             let mut walk = Walk { tree, exclude: &exclude, from_context: copy.from_context, files: Vec::new() };
             if copy.parents {
                 walk.parents(&named, pivot)?;
@@ -137,7 +139,8 @@ fn plain(path: &str) -> PathBuf {
 
 /// The paths that a source names. A source without wildcards must exist; one with wildcards may match nothing, but the directory
 /// that stands before the first of them must be there.
-fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, SelectError> {
+fn matches(listings: &mut Listings<'_>, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, SelectError> {
+    let tree = listings.tree;
     let plain = plain(source);
     let not_found = |path: &str| SelectError::NotFound { path: path.to_owned(), place: place(copy) };
     let plain_text = plain.to_str().ok_or_else(|| not_found(source))?;
@@ -158,7 +161,7 @@ fn matches(tree: &dyn Tree, source: &str, copy: &Copy) -> Result<Vec<PathBuf>, S
     let pattern = if copy.parents { Pattern::new(&text)? } else { Pattern::new(&single_stars(&text))? };
     let depth = if copy.parents && plain_text.contains("**") { usize::MAX } else { plain.components().count() };
     let mut found = Vec::new();
-    collect_matches(tree, &fixed, &pattern, depth, &mut found)?;
+    collect_matches(listings, &fixed, &pattern, depth, &mut found)?;
     Ok(found)
 }
 
@@ -217,22 +220,19 @@ fn dangling(tree: &dyn Tree, path: &Path, copy: &Copy) -> Result<Option<SelectEr
 }
 
 fn collect_matches(
-    tree: &dyn Tree,
+    listings: &mut Listings<'_>,
     directory: &Path,
     pattern: &Pattern,
     depth: usize,
     found: &mut Vec<PathBuf>,
 ) -> Result<(), SelectError> {
-    let resolved = resolve(tree, directory, true)?;
-    if !tree.entry(&resolved)?.is_some_and(|entry| entry.is_directory()) {
-        return Ok(());
-    }
-    for (name, entry) in tree.children(&resolved)? {
-        let path = directory.join(&name);
+    let resolved = resolve(listings.tree, directory, true)?;
+    for (name, entry) in listings.of(&resolved)?.iter() {
+        let path = directory.join(name);
         if pattern.matches(path.as_os_str().as_encoded_bytes()) {
             found.push(path);
         } else if entry.is_directory() && path.components().count() < depth {
-            collect_matches(tree, &path, pattern, depth, found)?;
+            collect_matches(listings, &path, pattern, depth, found)?;
         }
     }
     Ok(())
