@@ -91,7 +91,12 @@ fn explain(error: &clap::Error) -> UsageError {
             }
             None => {
                 let reason = error.source().map_or_else(|| "not understood".to_owned(), ToString::to_string);
-                UsageError::new(format!("{prefix}{reason}"))
+                match text(error, ContextKind::InvalidValue).filter(|_| reason.contains("boolean")) {
+                    Some(value) => {
+                        UsageError::new(format!("{prefix}bad value `{value}`")).hint("expected `true` or `false`")
+                    }
+                    None => UsageError::new(format!("{prefix}{reason}")),
+                }
             }
         },
         ErrorKind::InvalidValue => {

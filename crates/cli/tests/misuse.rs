@@ -35,7 +35,7 @@ fn commands_and_options() {
         (&["build", "--progress", "loud", "."], "`--progress`: bad value `loud`", "auto, tty, plain, quiet, rawjson"),
         (&["build", "--progress", "tty", "."], "needs a terminal", "--progress=plain"),
         (&["build", "-q", "--progress", "plain", "."], "contradict", "leave one out"),
-        (&["build", "--pull=perhaps", "."], "`--pull`: ", ""),
+        (&["build", "--pull=perhaps", "."], "`--pull`: bad value `perhaps`", "expected `true` or `false`"),
         (&["build", "--build-arg", "=x", "."], "`--build-arg`: `=x` has no name", "NAME=VALUE"),
         (&["build", "--label", "=x", "."], "`--label`: `=x` has no name", "NAME=VALUE"),
         (&["build", "--add-host", "db", "."], "`--add-host`: no address in `db`", "HOST:IP"),
