@@ -68,8 +68,6 @@ pub enum Contents {
 pub struct ApplyOptions<'a> {
     /// What the archive holds.
     pub contents: Contents,
-    /// Who owns all members, whatever the archive says; directories without a member are root's.
-    pub owner: Option<(u32, u32)>,
     /// The layers below, if they are there already; then nothing stays put off.
     pub base: Option<&'a dyn Tree>,
     /// What the layer may be at most.
@@ -179,8 +177,7 @@ pub fn apply(reader: impl Read, dir: &Path, options: &ApplyOptions<'_>) -> Resul
         entries: 0,
         bytes: 0,
     };
-    while let Some(mut member) = archive.next()? {
-        (member.uid, member.gid) = options.owner.unwrap_or((member.uid, member.gid));
+    while let Some(member) = archive.next()? {
         layer.entries += 1;
         if layer.entries > options.limits.entries {
             return Err(ApplyError::TooMany { limit: options.limits.entries });

@@ -72,13 +72,12 @@ fn unpack(
     let temporary = context.temp_dir()?;
     let unpacked = temporary.path().join("fs");
     let actual = Arc::clone(&file.digest);
-    let owner = writer.owner(copy.owner.as_ref()).map_err(EngineError::write)?;
     let stop = context.cancel().flag();
     let stream = decompress_ahead(file).map_err(EngineError::io("read", &found.named))?;
     let applied = apply(
         Stoppable::new(stream, &stop),
         &unpacked,
-        &ApplyOptions { contents: Contents::Files, owner, ..ApplyOptions::default() },
+        &ApplyOptions { contents: Contents::Files, ..ApplyOptions::default() },
     );
     // The bytes that were unpacked must be those that the key was made from. One that changed may not even be an archive.
     let known = actual.get().is_some() || applied.is_ok();
@@ -95,7 +94,7 @@ fn unpack(
     let mut linked: HashMap<(u64, u64), PathBuf> = HashMap::new();
     // Directories of the archive, with where they are in the image.
     let mut places = HashMap::from([(PathBuf::new(), root)]);
-    // The members keep their modes, as in BuildKit: `--chmod` is for files that are no archives.
+    // The members keep their owners and modes, as in BuildKit: `--chown` is for the directory that they are unpacked to.
     for file in all.matches.into_iter().flat_map(|found| found.files) {
         context.check_cancelled()?;
         let relative = file.relative();
