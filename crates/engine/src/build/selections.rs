@@ -184,7 +184,7 @@ pub(crate) fn keep_selections(
 
 /// What a selection depends on: the tree, and the part of the copy that selects.
 fn selection_key(tree: &[u8], copy: &Copy) -> ContentDigest {
-    let mut hasher = Hasher::new("kiln selection key v2");
+    let mut hasher = Hasher::new("kiln selection key v3");
     hasher.field(tree).number(u64::from(copy.from_context)).number(u64::from(copy.parents));
     for list in [&copy.sources, &copy.exclude] {
         hasher.number(list.len() as u64);

@@ -20,7 +20,7 @@ pub(crate) fn key_parts(
     selections: &dyn Selections,
 ) -> Result<KeyParts, EngineError> {
     let mut parts = KeyParts::new();
-    parts.text(KeyParts::OP, "exec v4");
+    parts.text(KeyParts::OP, "exec v5");
     match exec.root {
         Some(port) => parts.content(BASE, snapshot(inputs, port.0)?.content, said(port.0)),
         None => parts.text(BASE, "scratch"),

@@ -16,7 +16,7 @@ pub(crate) fn key_parts(
     selections: &dyn Selections,
 ) -> Result<KeyParts, EngineError> {
     let mut parts = KeyParts::new();
-    parts.text(KeyParts::OP, "file v4");
+    parts.text(KeyParts::OP, "file v5");
     match file.base {
         Some(port) => parts.content("base", snapshot(inputs, port.0)?.content, said(port.0)),
         None => parts.text("base", "scratch"),
