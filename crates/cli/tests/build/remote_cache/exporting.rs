@@ -96,9 +96,9 @@ fn a_cache_mount_that_the_place_has_lost_is_taken_from_another_cache_or_left_out
     machines.runner.build([&machines.from(), &machines.to("")]).succeeds().stderr_lacks("warning");
 }
 
-/// A mount that holds the same on each machine.
+/// A mount that holds the same on each machine, times included.
 const SAME: &str = "FROM base\nRUN echo one > /one\nCOPY main /main\n\
-                    RUN --mount=type=cache,id=things,target=/c test -e /c/big && echo there || seq 1 30000 > /c/big; cat /main\n";
+                    RUN --mount=type=cache,id=things,target=/c test -e /c/big && echo there || { seq 1 30000 > /c/big; touch -d @1 /c/big /c; }; cat /main\n";
 
 #[test]
 fn what_turned_out_to_be_broken_is_sent_again() {
